@@ -1,0 +1,51 @@
+"""What a dataset version says of itself: `datasets/<name>/<version>/manifest.json`, beside LeRobot v3 files."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from data_contracts.action import Form, Normalisation, Space
+from data_contracts.base import Contract
+from data_contracts.report import Summary
+
+
+class EpisodeEntry(Contract):
+    """One published episode. `index` is LeRobot's episode index; ids are the raw drop's."""
+
+    index: int = Field(ge=0)
+    task_id: int
+    episode_id: int
+    instruction: str
+    frames: int = Field(gt=0)
+    repaired: bool = False
+    source_sha256: str = Field(description="hash over the raw files the episode was made from")
+
+
+class SpaceStatistics(Contract):
+    """Statistics of one action space in one form, over all frames of an embodiment. Widths as `data_contracts.action`."""
+
+    space: Space
+    form: Form
+    normalisation: Normalisation
+    q01: tuple[float, ...]
+    q99: tuple[float, ...]
+
+
+class DatasetManifest(Contract):
+    name: str
+    embodiment: str
+    fps: int
+    cameras: tuple[str, ...]
+    format: str = "lerobot-v3.0"
+    episodes: tuple[EpisodeEntry, ...]
+    statistics: tuple[SpaceStatistics, ...]
+    state_statistics: dict[str, Normalisation] = Field(description="by space: the state in that space's layout")
+    summary: Summary
+    source: dict[str, str] = Field(description="the raw drop's prefix and fingerprint")
+
+    def statistics_of(self, space: Space, form: Form) -> SpaceStatistics:
+        for candidate in self.statistics:
+            if (candidate.space, candidate.form) == (space, form):
+                return candidate
+        have = sorted(f"{s.space}/{s.form}" for s in self.statistics)
+        raise KeyError(f"dataset {self.name} has no statistics for {space}/{form}; it has {have}")

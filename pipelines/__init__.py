@@ -1,0 +1,1 @@
+"""The DAGs, their recipes, the runners and the `orrery` command."""
