@@ -6,7 +6,8 @@ Spaces (reference: AgiBot-World and Genie Envisioner, `data/utils/get_actions.py
   16 wide for two 7-joint arms (`joint16`), 14 for two 6-joint arms.
 - `eef14`: per arm flange position xyz (m, robot base frame), extrinsic-xyz Euler angles (rad), gripper (0..1).
 
-Forms: `absolute` a_t; `delta` a_t - a_{t-1}; `relative` a_t - state at the chunk's start. Grippers stay absolute in all.
+Forms: `absolute` a_t; `delta` a_t - a_{t-1}; `relative` a_t - state at the chunk's start.
+Grippers stay absolute in all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A policy bundle: everything needed to run a policy. One that lacks a part can't be built, so it can't be published."""
+"""A policy bundle: everything needed to run a policy. One that lacks a part can't be built, nor published."""
 
 from __future__ import annotations
 
@@ -44,6 +44,6 @@ class PolicyBundle(Contract):
             )
         if self.control_rate_hz != self.action.rate_hz:
             raise ValueError(
-                f"control_rate_hz {self.control_rate_hz} differs from action.rate_hz {self.action.rate_hz}; retrain or fix"
+                f"control_rate_hz {self.control_rate_hz} differs from action.rate_hz {self.action.rate_hz}; equal them"
             )
         return self

@@ -22,7 +22,7 @@ class EpisodeEntry(Contract):
 
 
 class SpaceStatistics(Contract):
-    """Statistics of one action space in one form, over all frames of an embodiment. Widths as `data_contracts.action`."""
+    """Statistics of one action space in one form, over all frames of an embodiment."""
 
     space: Space
     form: Form

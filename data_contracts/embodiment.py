@@ -37,9 +37,7 @@ class Embodiment(Contract):
     head: Limits
     waist: Limits
     tool_offset: float
-    cameras: tuple[Camera, ...] = Field(
-        description="the policy's views first and in order: head, left hand, right hand"
-    )
+    cameras: tuple[Camera, ...] = Field(description="the policy's views first, in order: head, left, right hand")
     fps: int = 30
     source: str = Field(description="where the numbers come from")
 

@@ -72,6 +72,13 @@ class StageRecord(Contract):
         raise KeyError(f"{self.prefix} holds no {path!r}; it holds {[o.path for o in self.objects][:20]}")
 
 
+class RecordRef(Contract):
+    """What travels through KFP between stages: where a record lies, and the hash of its bytes."""
+
+    prefix: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class StageStatus(Contract):
     """One line of `orrery runs show`: `runs/<pipeline>/<run>/stages/<stage>.json`."""
 

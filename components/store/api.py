@@ -1,7 +1,8 @@
 """The one interface to objects: a folder and MinIO behave alike behind it, under concurrency and under outages.
 
 Keys are relative, `/`-separated, without `.` or `..` segments. Every object carries the SHA-256 of its bytes, checked
-when it is written and when it is read back. All calls are safe to retry; retries live in `components.store.retry` alone.
+when it is written and when it is read back. Every call is safe to
+repeat; retries live in `components.store.retry` alone.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Store(Protocol):
         """The object in chunks, in bounded memory; raises IntegrityError after the last chunk if the hash differs."""
 
     def fetch(self, key: str, sha256: str) -> Path:
-        """A verified, read-only local file with these bytes, cached by content. A folder store may return its own file."""
+        """A verified, read-only local file with these bytes, cached by content (a folder may return its own file)."""
 
     def stat(self, key: str) -> Stat | None:
         """None if there is no such object."""
