@@ -1,0 +1,123 @@
+"""Resumable checkpoints without pickle: full fp32 weights and Adam moments by parameter name, in safetensors.
+
+They are gathered over ZeRO's partitions, so a run may resume with another number of processes. Random state needs no
+saving: a step's samples are a function of (seed, step, index).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from deepspeed.utils import (
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_optimizer_state,
+)
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class Average:
+    """Exponential moving average of the trainable weights, in fp32; off when `decay` is 0."""
+
+    def __init__(self, module: nn.Module, decay: float):
+        self._decay = decay
+        self._live = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        self.shadow = {name: p.detach().float().clone() for name, p in self._live.items()} if decay else {}
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        if not self._decay:
+            return
+        self.updates += 1
+        decay = min(self._decay, (1 + self.updates) / (10 + self.updates))  # short runs forget the start sooner
+        names = list(self.shadow)
+        torch._foreach_lerp_(
+            [self.shadow[n] for n in names], [self._live[n].detach().float() for n in names], 1 - decay
+        )
+
+    @torch.no_grad()
+    def copy_to_module(self) -> None:
+        for name, value in self.shadow.items():
+            self._live[name].copy_(value)
+
+
+def save(engine: Any, module: nn.Module, average: Average, folder: Path, step: int, seconds: float, rank: int) -> None:
+    """Write `folder/checkpoint-<step>`, atomically, and drop older ones. Every rank must call it (it gathers)."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in _trainable(module):
+        tensors[f"weight/{name}"] = safe_get_full_fp32_param(parameter)
+        for moment in MOMENTS:
+            tensors[f"{moment}/{name}"] = safe_get_full_optimizer_state(parameter, moment)
+    if rank == 0:
+        tensors |= {f"average/{name}": value for name, value in average.shadow.items()}
+        scratch = folder / f".partial-{os.getpid()}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
+        save_file(
+            {name: value.detach().float().clone() for name, value in tensors.items()}, scratch / "state.safetensors"
+        )
+        meta = {"step": step, "seconds": seconds, "average_updates": average.updates}
+        (scratch / "meta.json").write_text(json.dumps(meta))
+        os.replace(scratch, folder / f"checkpoint-{step}")
+        for old in _checkpoints(folder)[:-1]:
+            shutil.rmtree(folder / f"checkpoint-{old}", ignore_errors=True)
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
+
+
+def restore(engine: Any, module: nn.Module, average: Average, folder: Path) -> tuple[int, float]:
+    """Load the newest checkpoint. Returns (steps done, seconds spent), (0, 0.0) if there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    steps = _checkpoints(folder)
+    if not steps:
+        return 0, 0.0
+    newest = folder / f"checkpoint-{steps[-1]}"
+    meta = json.loads((newest / "meta.json").read_text())
+    tensors = load_file(str(newest / "state.safetensors"))
+    _prime(engine)
+    for name, parameter in _trainable(module):
+        safe_set_full_fp32_param(parameter, tensors[f"weight/{name}"])
+        for moment in MOMENTS:
+            safe_set_full_optimizer_state(parameter, tensors[f"{moment}/{name}"], moment)
+        parameter.data.copy_(tensors[f"weight/{name}"])
+    for state in engine.optimizer.optimizer.state.values():
+        state["step"] = torch.tensor(float(meta["step"]))
+    for name in average.shadow:
+        average.shadow[name].copy_(tensors[f"average/{name}"])
+    average.updates = int(meta["average_updates"])
+    return int(meta["step"]), float(meta["seconds"])
+
+
+def _prime(engine: Any) -> None:
+    """Create Adam's lazily made state with an idle step (zero gradient, zero rate), so that it can be overwritten."""
+    zero = engine.optimizer
+    rates = [group["lr"] for group in zero.optimizer.param_groups]
+    for group, partition in zip(zero.optimizer.param_groups, zero.single_partition_of_fp32_groups, strict=True):
+        group["lr"] = 0.0
+        partition.grad = torch.zeros_like(partition)
+    zero.optimizer.step()
+    for group, partition, rate in zip(
+        zero.optimizer.param_groups, zero.single_partition_of_fp32_groups, rates, strict=True
+    ):
+        group["lr"] = rate
+        partition.grad = None
+    zero._lazy_init_hp_params_optimizer_state()
+
+
+def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+
+
+def _checkpoints(folder: Path) -> list[int]:
+    """Steps of the complete checkpoints, oldest first. A checkpoint is renamed into place whole."""
+    return sorted(int(path.name.removeprefix("checkpoint-")) for path in folder.glob("checkpoint-*"))

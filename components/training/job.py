@@ -1,0 +1,58 @@
+"""What a training process is told, and what it trains: the contract between a stage, the launcher and the loop."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from components.store.errors import ConfigurationError
+from components.training.config import TrainConfig
+from data_contracts.base import Contract
+
+
+class Job(Contract):
+    """One training run, as JSON in `job.json`. Paths are local to the machine of the process."""
+
+    entry: str
+    """`package.module:function` that builds the Trainee; it gets this job."""
+    config: dict[str, object]
+    train: TrainConfig
+    seed: int
+    inputs: dict[str, str]
+    out: str
+    scratch: str
+
+
+class Trainee(Protocol):
+    """What the loop trains. Everything random comes from the sample's own generator, so a step is a pure function of
+    (seed, step, batch): it does not depend on how many processes share it, nor on whether the run was interrupted."""
+
+    module: nn.Module
+
+    def sample(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """One training sample; the loop stacks `batch_size` of them."""
+
+    def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Scalars averaged over the batch: `loss`, which is minimised, and whatever else is worth a curve."""
+
+    def publish(self, out: Path) -> dict[str, float | int | str]:
+        """Write the trained weights and whatever shows them into `out`; returns metrics. Rank 0 alone calls it."""
+
+
+def build(job: Job) -> Trainee:
+    """Import and call the job's entry. Raises ConfigurationError for an entry outside this project."""
+    module, _, function = job.entry.partition(":")
+    if not module.startswith("components.") or not function:
+        raise ConfigurationError(f"training entry {job.entry!r} is not 'components.<module>:<function>'")
+    trainee: Trainee = getattr(importlib.import_module(module), function)(job)
+    return trainee
+
+
+def sample_generator(seed: int, step: int, index: int) -> torch.Generator:
+    """The generator of sample `index` of step `step`."""
+    mixed = (seed * 1_000_003 + step) * 1_000_003 + index
+    return torch.Generator().manual_seed(mixed % (1 << 63))

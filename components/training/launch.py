@@ -1,0 +1,130 @@
+"""How a training job is launched: on this machine by torchrun. (On a cluster the same worker runs in a TrainJob.)"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from pathlib import Path
+
+from components.store.errors import OrreryError
+from components.training.job import Job
+
+ERROR_MARK = "orrery-error: "
+
+
+def run_local(job: Job, deadline_seconds: float = 7 * 24 * 3600) -> dict[str, float | int | str]:
+    """Train `job` with torchrun on this machine and return its metrics. Its output is passed on line by line.
+
+    Raises:
+        OrreryError: with the workers' own message, or their last lines, or that the deadline passed.
+    """
+    scratch = Path(job.scratch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    Path(job.out).mkdir(parents=True, exist_ok=True)
+    job_file, metrics_file = scratch / "job.json", scratch / "metrics.json"
+    job_file.write_text(job.model_dump_json())
+    metrics_file.unlink(missing_ok=True)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={job.train.processes}",
+        "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--max-restarts=0",
+        "-m", "components.training.worker", str(job_file),
+    ]  # fmt: skip
+    tail = _follow(command, _environment(), deadline_seconds)
+    if tail is not None:
+        raise OrreryError(tail)
+    metrics: dict[str, float | int | str] = json.loads(metrics_file.read_text())
+    return metrics
+
+
+def _environment() -> dict[str, str]:
+    import torch
+
+    environment = dict(os.environ)
+    if not torch.cuda.is_available():
+        # One thread per process: ranks share the cores. MKL and OpenBLAS choose their kernels themselves.
+        environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TORCHELASTIC_ERROR_FILE": os.devnull}
+    return environment
+
+
+def _follow(command: list[str], environment: dict[str, str], deadline: float) -> str | None:
+    """Run to the end, passing lines on. None on success, else a message that says why it failed."""
+    lines: deque[str] = deque(maxlen=30)
+    process = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=_die_with_parent, start_new_session=True,
+    )  # fmt: skip
+    timer = _Killer(process, deadline)
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if not _is_noise(line):
+                print(line, end="", flush=True)
+        code = process.wait()
+    except BaseException:
+        timer.kill()
+        raise
+    finally:
+        timer.cancel()
+    if timer.fired:
+        return f"training did not finish within {deadline:.0f} s and was stopped; it resumes from its last checkpoint"
+    if code == 0:
+        return None
+    named = [line for line in lines if ERROR_MARK in line]
+    if named:
+        return named[-1].split(ERROR_MARK, 1)[1]
+    return f"training failed with exit code {code}; its last lines:\n" + "\n".join(lines)
+
+
+def _is_noise(line: str) -> bool:
+    """DeepSpeed's and torchrun's chatter; it is still in the message when a run fails."""
+    marks = (
+        "[INFO]",
+        "[WARNING]",
+        "Warning",
+        "warnings.warn",
+        "return func(",
+        "DeepSpeed deepspeed.ops",
+        "Setting OMP",
+    )
+    return not line.strip() or any(mark in line for mark in marks)
+
+
+class _Killer:
+    """Ends the process group at the deadline: TERM, then KILL ten seconds later."""
+
+    def __init__(self, process: subprocess.Popen[str], deadline: float):
+        import threading
+
+        self._process, self.fired = process, False
+        self._timer = threading.Timer(deadline, self._fire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _fire(self) -> None:
+        self.fired = True
+        self.kill()
+
+    def kill(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is not None:
+                return
+            os.killpg(self._process.pid, number)
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                continue
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+
+
+def _die_with_parent() -> None:
+    """A killed stage must not leave training behind: the kernel ends torchrun with it (Linux)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
