@@ -17,10 +17,10 @@ from components.envisioner.ge_act import GEAct
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a load did: tensors loaded, parts of the network that the file does not hold at all."""
+    """What a load did: how many tensors it loaded, and which ones of the file the network has no place for."""
 
     loaded: int
-    absent: tuple[str, ...]
+    unread: tuple[str, ...]
 
 
 def state_dict(network: GEAct) -> dict[str, Tensor]:
@@ -35,27 +35,36 @@ def save(network: GEAct, path: Path) -> None:
     save_file(state_dict(network), str(path))
 
 
-def load(network: GEAct, path: Path, expert: bool = True) -> Coverage:
-    """Load `path` strictly: GE-Base must match name by name and shape by shape, and so must the expert if wanted.
-
-    With `expert=False` the file may lack the action expert (it is then left as initialised) but not hold half of it.
+def load(network: GEAct, path: Path) -> Coverage:
+    """Load all of the network from `path`, strictly: every tensor must match by name and shape.
 
     Raises:
         ValueError: the file is not safetensors, or tensors are missing, unexpected or of another shape; each is named.
     """
+    video, action = _read(path)
+    _load_strict("GE-Base", network.video, video)
+    if network.action is None:
+        return Coverage(len(video), tuple(sorted(action)))
+    _load_strict("action expert", network.action, action)
+    return Coverage(len(video) + len(action), ())
+
+
+def load_video(network: GEAct, path: Path) -> Coverage:
+    """Load GE-Base alone, strictly; the expert stays as it is, and one in the file is left unread and reported."""
+    video, action = _read(path)
+    _load_strict("GE-Base", network.video, video)
+    return Coverage(len(video), tuple(sorted(action)))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """GE-Base's tensors, and the action expert's without their prefix."""
     try:
         tensors = load_file(str(path))
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path.name} is not a readable safetensors file: {error}") from error
     action = {name.removeprefix("action_"): t for name, t in tensors.items() if name.startswith("action_")}
     video = {name: t for name, t in tensors.items() if not name.startswith("action_")}
-    _load_strict("GE-Base", network.video, video)
-    if network.action is None:
-        return Coverage(len(video), ())
-    if not action and not expert:
-        return Coverage(len(video), ("action",))
-    _load_strict("action expert", network.action, action)
-    return Coverage(len(tensors), ())
+    return video, action
 
 
 def _load_strict(part: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:

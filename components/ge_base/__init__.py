@@ -1,0 +1,1 @@
+"""GE-Base: training frames, the codec, and the two pretraining stages (paper, Sec. 2.3)."""
