@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -43,7 +43,7 @@ class StageRecord(Contract):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     version: str = Field(pattern=r"^[0-9a-f]{16}$")
     inputs: dict[str, InputRef] = Field(default_factory=dict)
-    config: dict[str, object] = Field(default_factory=dict, description="the effective configuration")
+    config: dict[str, Any] = Field(default_factory=dict, description="the effective configuration")
     seed: int = 0
     code: str = Field(description="fingerprint of the stage's source files")
     image: str = ""
