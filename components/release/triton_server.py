@@ -1,0 +1,236 @@
+"""A real Triton server as a child process: started, awaited, stopped, and gone when its parent is.
+
+The server is the one in the `nvidia-pytriton` wheel, in a virtual environment of its own (numpy below 2, Debian's
+libpython 3.11). That environment must also hold this project (`pip install --no-deps`), torch, diffusers, safetensors
+and pydantic, because a repository's `model.py` imports `components.release.serving_model`. It is looked for at
+`ORRERY_SERVING_PYTHON`, then in the running environment, then in `.venv-serving` beside the project or below the
+working directory.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from components.release.errors import ServerUnavailable
+
+_LAUNCH = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGTERM)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit("the parent is gone")
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+"""Runs between fork and exec: PR_SET_PDEATHSIG survives exec, and a parent that died before it was set is noticed."""
+
+
+def serving_python() -> Path:
+    """The interpreter of the serving environment. Raises ServerUnavailable that says how to make one."""
+    if named := os.environ.get("ORRERY_SERVING_PYTHON"):
+        places = [Path(named)]
+    else:
+        project = Path(__file__).resolve().parents[2]
+        places = [
+            Path(sys.executable),
+            project / ".venv-serving/bin/python",
+            Path(".venv-serving/bin/python").absolute(),
+        ]
+    for python in places:
+        if _tritonserver(python).is_file():
+            return python
+    raise ServerUnavailable(
+        f"no Triton server in {', '.join(str(p.parent.parent) for p in places)}; run `make setup`, "
+        "or name the interpreter of an environment that holds nvidia-pytriton in ORRERY_SERVING_PYTHON"
+    )
+
+
+def _packages(python: Path) -> Path:
+    return python.parent.parent / "lib/python3.11/site-packages"
+
+
+def _tritonserver(python: Path) -> Path:
+    return _packages(python) / "pytriton/tritonserver/bin/tritonserver"
+
+
+class TritonServer:
+    """One server for one model repository, on free ports of `host`. Use it in a `with` block."""
+
+    def __init__(
+        self,
+        repository: Path,
+        *,
+        host: str = "127.0.0.1",
+        ports: tuple[int, int, int] | None = None,
+        python: Path | None = None,
+        log: Path | None = None,
+        ready_s: float = 180.0,
+        threads: int | None = None,
+    ) -> None:
+        """`ports` are HTTP, gRPC and metrics (default: free ones); `log` keeps the server's output."""
+        self.repository, self.host = repository, host
+        self._ports, self._python = ports, python or serving_python()
+        self._ready_s, self._threads = ready_s, threads
+        self._scratch = Path(tempfile.mkdtemp(prefix="orrery-triton-"))
+        self.log = log or self._scratch / "triton.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._shm = f"orrery{os.getpid()}x{self._scratch.name[-6:]}"
+        self.http_port = self.grpc_port = self.metrics_port = 0
+        self.ready_seconds = 0.0
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise RuntimeError("the server was not started")
+        return self._process.pid
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self.host}:{self.http_port}"
+
+    @property
+    def grpc_url(self) -> str:
+        return f"grpc://{self.host}:{self.grpc_port}"
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start and wait until every model is ready. Raises ServerUnavailable with the log's last lines."""
+        attempts = 1 if self._ports else 3
+        for attempt in range(attempts):
+            began = time.monotonic()
+            self._spawn()
+            if self._await_ready(began + self._ready_s):
+                self.ready_seconds = time.monotonic() - began
+                return
+            taken = self._process is not None and self._process.poll() is not None and "in use" in self.tail(200)
+            self.stop()
+            if not (taken and attempt + 1 < attempts):
+                break
+        message = f"Triton did not become ready within {self._ready_s:g} s; its log says:\n{self.tail(12)}"
+        self.close()
+        raise ServerUnavailable(message)
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def tail(self, lines: int) -> str:
+        """The last lines of the server's log."""
+        try:
+            return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+        except OSError:
+            return "(no log)"
+
+    def stop(self, deadline_s: float = 20.0) -> None:
+        """SIGTERM, then SIGKILL at the deadline; returns when the process is gone. Safe to repeat."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(deadline_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for leftover in Path("/dev/shm").glob(f"{self._shm}*"):
+            leftover.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stop, and remove the scratch folder (a `log` of the caller's is kept)."""
+        self.stop()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _spawn(self) -> None:
+        self.http_port, self.grpc_port, self.metrics_port = self._ports or _free_ports(self.host)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-c", _LAUNCH, str(os.getpid()), *self._command()],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone; we stop the server in order
+            )
+
+    def _command(self) -> list[str]:
+        return [
+            str(_tritonserver(self._python)),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={self._backends()}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm}",
+            "--model-control-mode=none",  # nobody on the network can load or unload models
+            "--exit-timeout-secs=10",
+            f"--http-address={self.host}",
+            f"--http-port={self.http_port}",
+            f"--grpc-address={self.host}",
+            f"--grpc-port={self.grpc_port}",
+            f"--metrics-address={self.host}",
+            f"--metrics-port={self.metrics_port}",
+            "--allow-gpu-metrics=false",
+            "--metrics-config=summary_latencies=true",
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        """The stub finds its packages through the first `python3` on PATH; it ignores PYTHONPATH."""
+        binaries = self._python.parent
+        libraries = _packages(self._python) / "nvidia_pytriton.libs"
+        keep = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "MINIO_", "AWS_"))}
+        keep |= {
+            "PATH": f"{binaries}:{os.environ.get('PATH', os.defpath)}",
+            "LD_LIBRARY_PATH": f"{libraries}:{os.environ.get('LD_LIBRARY_PATH', '')}".rstrip(":"),
+            "HF_HUB_OFFLINE": "1",
+        }
+        if self._threads:
+            keep["OMP_NUM_THREADS"] = str(self._threads)
+        return keep
+
+    def _backends(self) -> Path:
+        """A backend directory: the wheel's Python backend, beside the stub of the interpreter's version."""
+        backend = self._scratch / "backends/python"
+        if not backend.is_dir():
+            backend.mkdir(parents=True)
+            wheel = _packages(self._python) / "pytriton/tritonserver"
+            for file in [*(wheel / "backends/python").iterdir(), *(wheel / "python_backend_stubs/3.11").iterdir()]:
+                (backend / file.name).symlink_to(file)
+        return backend.parent
+
+    def _await_ready(self, deadline: float) -> bool:
+        """False if the server exited or the deadline passed."""
+        while self.running() and time.monotonic() < deadline:
+            connection = http.client.HTTPConnection(self.host, self.http_port, timeout=5)
+            try:
+                connection.request("GET", "/v2/health/ready")
+                if connection.getresponse().status == 200:
+                    return True
+            except (OSError, http.client.HTTPException):
+                pass
+            finally:
+                connection.close()
+            time.sleep(0.2)
+        return False
+
+
+def _free_ports(host: str) -> tuple[int, int, int]:
+    """Three ports that were free a moment ago; `start` tries others if one is taken meanwhile."""
+    sockets = [socket.socket() for _ in range(3)]
+    try:
+        for each in sockets:
+            each.bind((host, 0))
+        first, second, third = (each.getsockname()[1] for each in sockets)
+        return first, second, third
+    finally:
+        for each in sockets:
+            each.close()
