@@ -1,0 +1,81 @@
+"""From a KFP component to a library function: strings in, one call, a string out, one clear line on failure."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import signal
+import sys
+import typing
+from collections.abc import Callable
+from types import UnionType
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from components.store.errors import ConfigurationError, OrreryError
+from components.store.open import open_store
+from components.store.records import first_problem, read_reference, reference
+from data_contracts.lineage import StageRecord
+
+_PR_SET_PDEATHSIG = 1
+
+
+def call(stage: Callable[..., StageRecord], *, store: str, config: str, seed: int, **inputs: Any) -> str:
+    """Run a stage as a component does; the RecordRef JSON of its output.
+
+    Inputs that the stage declares as StageRecord come as RecordRef JSON ('' for an optional one that is absent); others
+    are handed on as they are. An OrreryError becomes one line on stderr and its exit code.
+    """
+    die_with_parent()
+    try:
+        types = _annotations(stage)
+        opened = open_store(store)
+        parsed = _config(stage, types, config)
+        records = {name: _input(opened, types.get(name), value) for name, value in inputs.items()}
+        record = stage(opened, parsed, seed, **records)
+        return reference(opened, record).model_dump_json()
+    except OrreryError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        sys.exit(error.exit_code)
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process when the one that started it dies, so that a killed runner leaves no orphan."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _annotations(stage: Callable[..., Any]) -> dict[str, Any]:
+    """The stage's parameter types. Its module may import some for the type checker only; those stay unknown."""
+    module = inspect.getmodule(stage)
+    scope = {**vars(module), **getattr(stage, "__globals__", {})} if module else {}
+    types = {}
+    for name, parameter in inspect.signature(stage).parameters.items():
+        hint = parameter.annotation
+        if isinstance(hint, str):
+            try:
+                hint = eval(hint, scope)  # the module's own annotation, not input
+            except NameError:
+                continue
+        types[name] = hint
+    return types
+
+
+def _config(stage: Callable[..., Any], types: dict[str, Any], text: str) -> BaseModel:
+    wanted = types.get("config")
+    if not (isinstance(wanted, type) and issubclass(wanted, BaseModel)):
+        raise ConfigurationError(f"{stage.__qualname__} does not annotate its `config` with a Contract")
+    try:
+        return wanted.model_validate_json(text)
+    except ValidationError as error:
+        raise ConfigurationError(f"configuration of {stage.__qualname__}: {first_problem(error)}") from error
+
+
+def _input(store: Any, wanted: Any, value: Any) -> Any:
+    choices = typing.get_args(wanted) if isinstance(wanted, UnionType) or typing.get_origin(wanted) else (wanted,)
+    if StageRecord not in choices:
+        return value
+    if not value and type(None) in choices:
+        return None
+    return read_reference(store, value)
