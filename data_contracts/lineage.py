@@ -101,5 +101,6 @@ class RunRecord(Contract):
     status: Literal["running", "succeeded", "failed"]
     started_at: str
     seconds: float = 0.0
+    stages: tuple[str, ...] = Field(default=(), description="stages in the order in which they ended")
     outputs: dict[str, RecordRef] = Field(default_factory=dict, description="what the pipeline handed on, by name")
     message: str = Field(default="", description="why it failed, in one sentence, with the mend")
