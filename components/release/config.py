@@ -12,7 +12,7 @@ PolicyName = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", description="the name under
 class GateConfig(Contract):
     """When a candidate may be published.
 
-    Success is judged by the lower end of its 95 % Wilson interval, not by the point estimate: 3 of 3 is no evidence of
+    Success is judged by the lower end of its 95 % Wilson interval, not by the point estimate: 2 of 3 is no evidence of
     a good policy, and a gate on the point estimate is passed by evaluating less. More episodes pass with a lower rate.
     """
 

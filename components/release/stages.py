@@ -9,7 +9,14 @@ from components.store.records import read_input
 from components.store.stage import Workspace, run_stage
 from data_contracts.lineage import Metric, StageRecord
 
-SOURCES = ("components/release", "components/envisioner", "data_contracts")
+SHARED = ("components/envisioner", "components/release/config.py", "data_contracts")
+JUDGE = (*SHARED, "components/release/gate.py", "components/release/rules.py", "components/release/bundle.py")
+SERVED = ("components/release/serving_model.py", "components/release/sessions.py", "components/release/triton_model.py")
+REPOSITORY = (*SERVED, "components/release/triton_repository.py")
+PUBLISH = (*JUDGE, *REPOSITORY, "components/release/publish.py")
+CHECK = (*SHARED, *REPOSITORY, "components/release/check.py")
+CHANNELS = ("components/release/registry.py",)
+"""Each stage names the files that decide its output, so that a change of another one repeats nothing."""
 
 
 def gate(
@@ -38,7 +45,7 @@ def gate(
     inputs |= _production(store, config.policy, model)
     return run_stage(
         store=store, stage=registry.GATE_STAGE, kind="evaluations", name=f"{config.policy}-gate", inputs=inputs,
-        config=config, seed=seed, sources=SOURCES, build=build,
+        config=config, seed=seed, sources=JUDGE, build=build,
     )  # fmt: skip
 
 
@@ -63,7 +70,7 @@ def publish(
     inputs = {"model": model, "codec": codec, "frames": frames, "evaluation": evaluation, "gate": gate}
     return run_stage(
         store=store, stage=registry.PUBLISH_STAGE, kind="models", name=config.policy, inputs=inputs,
-        config=config, seed=seed, sources=SOURCES, build=build,
+        config=config, seed=seed, sources=PUBLISH, build=build,
     )  # fmt: skip
 
 
@@ -77,7 +84,7 @@ def check(store: Store, config: CheckConfig, seed: int, *, published: StageRecor
 
     return run_stage(
         store=store, stage=registry.CHECK_STAGE, kind="evaluations", name=f"{config.policy}-check",
-        inputs={"published": published}, config=config, seed=seed, sources=SOURCES, build=build,
+        inputs={"published": published}, config=config, seed=seed, sources=CHECK, build=build,
     )  # fmt: skip
 
 
@@ -97,7 +104,7 @@ def candidate(
 
     record = run_stage(
         store=store, stage="release.candidate", kind="evaluations", name=f"{config.policy}-candidate",
-        inputs={"published": published, "check": check}, config=config, seed=seed, sources=SOURCES, build=build,
+        inputs={"published": published, "check": check}, config=config, seed=seed, sources=CHANNELS, build=build,
     )  # fmt: skip
     registry.make_candidate(store, config.policy, published, check)
     return record
