@@ -27,7 +27,6 @@ from components.store.errors import (
     Conflict,
     IntegrityError,
     NotFound,
-    StoreError,
 )
 from components.store.files import CHUNK, Verified, cache_root, explain_os_error, read_chunks, temporary, write_durably
 from components.store.keys import INTERNAL, check_key, check_prefix
