@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 Tone = Literal["good", "warn", "bad", "busy", "plain"]
-Columns = Sequence[str]
 
 IMAGE_TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif"}
 VIDEO_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
@@ -65,12 +64,15 @@ class Cell:
     code: bool = False
 
 
+Row = Sequence[str | Cell]
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table. Cells are strings or `Cell`s; it scrolls sideways in itself on a narrow screen."""
 
-    columns: Columns
-    rows: Sequence[Sequence[str | Cell]]
+    columns: Sequence[str]
+    rows: Sequence[Row]
     caption: str = ""
     kind: ClassVar[str] = "table"
 

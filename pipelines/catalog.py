@@ -1,0 +1,52 @@
+"""The pipelines there are: what each takes from which, and where its code is. Importing this imports no pipeline."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import Any
+
+from components.store.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """One pipeline: `module` holds a KFP pipeline function of the same name.
+
+    `inputs` maps a parameter that takes a record reference to the pipeline whose output of the same name feeds it.
+    """
+
+    name: str
+    summary: str
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        """The KFP pipeline (imports kfp and the component shells)."""
+        return getattr(importlib.import_module(f"pipelines.{self.name}"), self.name)
+
+
+LOOP = (
+    Pipeline("episode_intake", "record episodes in simulation, validate them, publish a dataset version"),
+    Pipeline("ge_base", "train the world model: frames, codec, stage 1, stage 2", {"dataset": "episode_intake"}),
+    Pipeline(
+        "ge_act",
+        "train the policy in three phases and evaluate it in closed loop, beside three other arms",
+        {"dataset": "episode_intake", "frames": "ge_base", "codec": "ge_base", "video": "ge_base"},
+    ),
+    Pipeline(
+        "policy_release",
+        "gate the policy, publish its bundle, ask the real server, make it the candidate",
+        {"model": "ge_act", "codec": "ge_base", "frames": "ge_base", "evaluation": "ge_act", "mean_action": "ge_act"},
+    ),
+)
+"""The pipelines of the whole loop, in their order."""
+
+PIPELINES = {pipeline.name: pipeline for pipeline in LOOP}
+
+
+def find(name: str) -> Pipeline:
+    """The pipeline `name` (`-` and `_` alike). Raises ConfigurationError that lists the known ones."""
+    pipeline = PIPELINES.get(name.replace("-", "_"))
+    if pipeline is None:
+        raise ConfigurationError(f"there is no pipeline {name!r}; there are: {', '.join(PIPELINES)}")
+    return pipeline

@@ -1,0 +1,113 @@
+"""`orrery datasets`: published dataset versions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands.common import JsonOption, StoreOption, open_store, print_json, print_table
+
+if TYPE_CHECKING:
+    from components.store.api import Store
+    from data_contracts.dataset import DatasetManifest
+    from data_contracts.lineage import StageRecord
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Dataset versions: list, show, diff.")
+DatasetArgument = Annotated[
+    str, typer.Argument(metavar="NAME[/VERSION]", help="A dataset; its newest version if none.")
+]
+
+
+@app.command("list", epilog="Example: orrery datasets list --json")
+def list_(store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Every dataset version, newest first."""
+    rows = []
+    opened = open_store(store)
+    for record in published(opened):
+        manifest = manifest_of(opened, record)
+        rows.append(
+            {
+                "name": record.name, "version": record.version, "embodiment": manifest.embodiment,
+                "episodes": len(manifest.episodes), "frames": manifest.summary.frames, "made_at": record.started_at,
+            }
+        )  # fmt: skip
+    if as_json:
+        print_json({"datasets": rows})
+        return
+    columns = ("name", "version", "embodiment", "episodes", "frames", "made_at")
+    print_table(columns, [[row[c] for c in columns] for row in rows], "no dataset yet; try: orrery run episode_intake")
+
+
+@app.command("show", epilog="Example: orrery datasets show tiny --json")
+def show(dataset: DatasetArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """One dataset version: its episodes, and how many were repaired or quarantined."""
+    opened = open_store(store)
+    record = find(opened, dataset)
+    manifest = manifest_of(opened, record)
+    if as_json:
+        print_json({"prefix": record.prefix, "fingerprint": record.fingerprint} | manifest.model_dump(mode="json"))
+        return
+    total = manifest.summary
+    print(f"{record.prefix}  {manifest.embodiment}, {manifest.fps} fps, {', '.join(manifest.cameras)}")
+    print(
+        f"{total.accepted} accepted, {total.repaired} repaired, {total.quarantined} quarantined; "
+        f"{total.frames} frames, {total.seconds:.0f} s"
+    )
+    rows = [
+        (e.index, e.task_id, e.episode_id, e.frames, "yes" if e.repaired else "", e.instruction)
+        for e in manifest.episodes
+    ]
+    print_table(("index", "task", "episode", "frames", "repaired", "instruction"), rows, "no episodes")
+
+
+@app.command("diff", epilog="Example: orrery datasets diff tiny/0123456789abcdef tiny")
+def diff(old: DatasetArgument, new: DatasetArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Which episodes one version has and the other has not, or has otherwise."""
+    opened = open_store(store)
+    before, after = (
+        {(e.task_id, e.episode_id): e for e in manifest_of(opened, find(opened, name)).episodes} for name in (old, new)
+    )
+    changed = [k for k in before.keys() & after.keys() if before[k].source_sha256 != after[k].source_sha256]
+    document = {
+        name: [{"task_id": t, "episode_id": e} for t, e in sorted(ids)]
+        for name, ids in (
+            ("added", after.keys() - before.keys()),
+            ("removed", before.keys() - after.keys()),
+            ("changed", changed),
+        )
+    }
+    if as_json:
+        print_json(document)
+        return
+    rows = [(name, e["task_id"], e["episode_id"]) for name, found in document.items() for e in found]
+    print_table(("change", "task", "episode"), rows, "the same episodes")
+
+
+def published(store: Store) -> Iterator[StageRecord]:
+    """Records of dataset versions that carry a manifest, newest first."""
+    from components.store.records import find_records
+
+    with_manifest = [r for r in find_records(store, "datasets") if any(o.path == "manifest.json" for o in r.objects)]
+    yield from sorted(with_manifest, key=lambda r: r.started_at, reverse=True)
+
+
+def find(store: Store, dataset: str) -> StageRecord:
+    """The version that `NAME` or `NAME/VERSION` (or its beginning) names. Raises ConfigurationError that lists them."""
+    from components.store.errors import ConfigurationError
+
+    name, _, version = dataset.removeprefix("datasets/").partition("/")
+    records = list(published(store))
+    fitting = [r for r in records if r.name == name and r.version.startswith(version)]
+    if not fitting:
+        have = ", ".join(f"{r.name}/{r.version}" for r in records[:8]) or "none; try: orrery run episode_intake"
+        raise ConfigurationError(f"there is no dataset {dataset!r}; there are: {have}")
+    return fitting[0]
+
+
+def manifest_of(store: Store, record: StageRecord) -> DatasetManifest:
+    from data_contracts.dataset import DatasetManifest
+
+    ref = record.object("manifest.json")
+    return DatasetManifest.model_validate_json(store.read(f"{record.prefix}/manifest.json", ref.sha256))

@@ -1,0 +1,93 @@
+"""`orrery demo`, `orrery run` and `orrery compile`: pipelines, here or as KFP YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands.common import JsonOption, RecipeOption, SetOption, StoreOption, open_store, print_json
+
+if TYPE_CHECKING:
+    from pipelines.runner import Outcome
+
+
+def demo(
+    recipe: RecipeOption = "tiny",
+    settings: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole loop: record, validate, train, evaluate, release. Started again, it goes on where it was.
+
+    Example: orrery demo
+    """
+    from pipelines.catalog import LOOP
+    from pipelines.recipes import recipe as load
+    from pipelines.runner import run
+
+    outcome = run(LOOP, load(recipe, settings or ()), open_store(store))
+    _print_outcome(outcome, as_json)
+
+
+def run(
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="episode_intake, ge_base, ge_act or policy_release.")
+    ],
+    recipe: RecipeOption = "tiny",
+    settings: SetOption = None,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="NAME=PREFIX", help="A version to start from, e.g. --input dataset=datasets/tiny/0123…"
+        ),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one pipeline here, from the newest outputs of the pipelines before it.
+
+    Example: orrery run ge_act --recipe tiny --set seed=1
+    """
+    from pipelines import runner
+    from pipelines.catalog import find
+    from pipelines.recipes import recipe as load
+
+    chosen = find(pipeline)
+    opened = open_store(store)
+    built = load(recipe, settings or ())
+    outcome = runner.run([chosen], built, opened, given=runner.inputs(opened, chosen, built, inputs or ()))
+    _print_outcome(outcome, as_json)
+
+
+def compile_(
+    pipeline: Annotated[str | None, typer.Argument(metavar="PIPELINE", help="Which one; or --all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every pipeline.")] = False,
+    out: Annotated[Path, typer.Option("--out", help="The folder for the YAML files.")] = Path("build/pipelines"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write pipelines as KFP YAML, ready for a cluster.
+
+    Example: orrery compile --all --out build/pipelines
+    """
+    from components.store.errors import ConfigurationError
+    from pipelines.catalog import PIPELINES, find
+    from pipelines.compiler import compile_to
+
+    if every == (pipeline is not None):
+        raise ConfigurationError(
+            "name one pipeline, or say --all; for example: orrery compile --all --out build/pipelines"
+        )
+    chosen = list(PIPELINES.values()) if every else [find(str(pipeline))]
+    written = {entry.name: str(compile_to(entry, out)) for entry in chosen}
+    print_json({"compiled": written}) if as_json else print("\n".join(written.values()))
+
+
+def _print_outcome(outcome: Outcome, as_json: bool) -> None:
+    if as_json:
+        print_json(outcome.run.document() | {"report": str(outcome.report)})
+        return
+    print(f"report  {outcome.report.resolve().as_uri()}")
+    for line in outcome.next_steps:
+        print(line)

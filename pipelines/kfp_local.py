@@ -1,0 +1,158 @@
+"""KFP's local runner, made quiet, killable and honest about exit codes. The only file that knows its inside.
+
+`kfp.local` runs a compiled pipeline's tasks one after another, each in a subprocess, but it says only whether a task
+failed, mixes its own log into the task's output, and leaves the task running when it is killed itself. Here its one
+function that starts a process is replaced for the time of a run (kfp is pinned to the version this was read from, and a
+test runs a pipeline through it).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import io
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+OnLine = Callable[[str], None]
+OnStart = Callable[[str], None]
+OnEnd = Callable[[str, int], None]
+GRACE_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+def run(
+    pipeline: Any,
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+    on_start: OnStart,
+    on_line: OnLine,
+    on_end: OnEnd,
+) -> dict[str, str]:
+    """Run a KFP pipeline here; its outputs by name, or an empty dictionary if a task failed.
+
+    Tasks get `environment` on top of this process's. `on_start(task)` and `on_end(task, exit_code)` frame each task and
+    `on_line` gets what it printed, one line at a time, without KFP's own log.
+    """
+    from kfp import local
+
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="orrery-"))  # short: sockets have short names
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")  # display names and resources have no effect here, as they should
+        local.init(
+            local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(Path(folder) / "kfp"),
+            workspace_root=str(Path(folder) / "workspace"),
+            raise_on_error=False,
+        )
+        scratch = Path(folder) / "tmp"
+        scratch.mkdir()
+        stack.enter_context(_starting(_Starter({**environment, "TMPDIR": str(scratch)}, on_start, on_line, on_end)))
+        return dict(pipeline(**arguments).outputs)
+
+
+def task_names(pipeline: Any) -> list[str]:
+    """The tasks of a KFP pipeline that run code, in the order in which the local runner takes them."""
+    from kfp.local import graph_utils
+
+    def walk(component: Any) -> list[str]:
+        tasks = component.dag.tasks
+        names: list[str] = []
+        for name in reversed(graph_utils.topological_sort_tasks(tasks)):
+            inner = spec.components[tasks[name].component_ref.name]
+            names += walk(inner) if inner.WhichOneof("implementation") == "dag" else [name]
+        return names
+
+    spec = pipeline.pipeline_spec
+    return walk(spec.root)
+
+
+class _Starter:
+    """Starts a task's process in a group of its own, which dies with this process and ends when this one is stopped."""
+
+    def __init__(self, environment: Mapping[str, str], on_start: OnStart, on_line: OnLine, on_end: OnEnd):
+        self._environment = environment
+        self._on_start, self._on_line, self._on_end = on_start, on_line, on_end
+
+    def __call__(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        task = _task_of(full_command)
+        self._on_start(task)
+        process = subprocess.Popen(
+            full_command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(env_vars or {}), **self._environment},
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        try:
+            for line in _without_kfp(process.stdout):  # type: ignore[arg-type]
+                self._on_line(line)
+            code = process.wait()
+        except BaseException:
+            _end(process)
+            raise
+        finally:
+            process.stdout.close()  # type: ignore[union-attr]
+        self._on_end(task, code)
+        return code
+
+
+@contextlib.contextmanager
+def _starting(starter: _Starter) -> Iterator[None]:
+    from kfp.local import subprocess_task_handler as handler
+
+    original = handler.run_local_subprocess
+    handler.run_local_subprocess = starter  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        handler.run_local_subprocess = original
+
+
+def _task_of(command: list[str]) -> str:
+    """The task's name: the folder in which KFP wants the executor's output."""
+    executor_input = json.loads(command[command.index("--executor_input") + 1])
+    return Path(executor_input["outputs"]["outputFile"]).parent.name
+
+
+def _without_kfp(lines: Any) -> Iterator[str]:
+    """Lines that the task printed: KFP's executor marks its own, and its one dump of JSON ends with a lone brace."""
+    inside = False
+    for raw in lines:
+        line = raw.rstrip("\n")
+        if "[KFP Executor " in line:
+            inside = line.endswith("Got executor_input:")
+        elif inside:
+            inside = line != "}"
+        elif line.strip():
+            yield line
+
+
+def _die_with_parent() -> None:
+    """In the child, before exec: a runner that is killed takes its stage along, and leaves nothing running."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask the task's process group to stop, then make it."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, sign)
+        try:
+            process.wait(GRACE_SECONDS)
+            return
+        except subprocess.TimeoutExpired:
+            continue

@@ -1,0 +1,134 @@
+"""What a recipe is: the whole typed configuration of the loop, and what must agree checked before anything runs."""
+
+from __future__ import annotations
+
+from components.agibot.config import IntakeConfig
+from components.robots.config import RecordConfig
+from pydantic import Field, model_validator
+
+from components.envisioner.config import NetworkConfig
+from components.ge_act.config import ActionStageConfig, EvaluateConfig
+from components.ge_base.config import ClipConfig, CodecStageConfig, FramesConfig, VideoStageConfig
+from components.release.config import CandidateConfig, CheckConfig, GateConfig, PublishConfig
+from components.training.config import TrainConfig
+from data_contracts.action import Form, Space
+from data_contracts.base import Contract
+from data_contracts.evaluation import Arm
+
+
+class VideoPhase(Contract):
+    """A phase that trains the video network: which clips, and how."""
+
+    clip: ClipConfig
+    train: TrainConfig
+
+
+class ActionPhase(Contract):
+    """A phase that trains on actions."""
+
+    train: TrainConfig
+    draws: int = Field(default=1, ge=1, description="noise draws of the action flow per video pass")
+    caption_dropout: float = Field(default=0.06, ge=0, le=1)
+
+
+class Evaluation(Contract):
+    """The closed-loop evaluation; every arm sees the same scenes. Fields are `EvaluateConfig`'s."""
+
+    tasks: tuple[tuple[str, int], ...] = Field(min_length=1, description="(task, level) pairs")
+    episodes: int = Field(default=50, ge=1, description="per task")
+    seed_base: int = 1_000_000
+    execute_steps: int = Field(default=18, ge=1)
+    memory_stride_steps: int = Field(default=30, ge=1)
+    sampling_steps: int = Field(default=10, ge=1)
+    videos: int = Field(default=4, ge=0)
+    processes: int = Field(default=2, ge=1)
+
+
+class Recipe(Contract):
+    """One recipe. `stages()` gives each stage its own configuration; what several stages share is written once here."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    policy: str = Field(
+        default="ge-act", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="the name it is published under"
+    )
+    seed: int = Field(default=0, ge=0)
+    record: RecordConfig
+    intake: IntakeConfig
+    network: NetworkConfig
+    frames_cameras: tuple[str, ...] = Field(
+        default=("head_color", "hand_left_color", "hand_right_color"), min_length=1, description="the network's views"
+    )
+    holdout_every: int = Field(default=20, ge=2, description="every n-th episode is held out of training")
+    codec_patches: int = Field(default=40_000, ge=1000, description="patches of each kind that the codec's fit sees")
+    space: Space = "joint"
+    form: Form = "absolute"
+    stage1: VideoPhase
+    stage2: VideoPhase
+    pretrain: ActionPhase
+    adapt: VideoPhase
+    specialize: ActionPhase
+    from_scratch: ActionPhase
+    evaluation: Evaluation
+    gate: GateConfig
+    check: CheckConfig
+    estimates: dict[str, float] = Field(
+        default_factory=dict, description="seconds a stage takes on two cores, until a run has measured them"
+    )
+
+    def stages(self) -> dict[str, Contract]:
+        """The configuration of every stage, under the name of the pipelines' `<name>_config` parameters."""
+        network = self.network
+        video_only = network.model_copy(update={"action": None})
+        arms = {arm: self._arm(arm) for arm in ("expert", "mean-action", "policy", "from-scratch")}
+        return {
+            "record": self.record,
+            "intake": self.intake,
+            "frames": FramesConfig(
+                name=f"{self.name}-frames",
+                cameras=self.frames_cameras,
+                image_height=network.image_height,
+                image_width=network.image_width,
+                holdout_every=self.holdout_every,
+            ),
+            "codec": CodecStageConfig(name=f"{self.name}-codec", network=video_only, patches=self.codec_patches),
+            "stage1": self._video("ge-base-stage1", self.stage1, video_only),
+            "stage2": self._video("ge-base-stage2", self.stage2, video_only),
+            "adapt": self._video("ge-act-adapt", self.adapt, video_only),
+            "pretrain": self._action("ge-act-pretrain", self.pretrain),
+            "specialize": self._action("ge-act-specialize", self.specialize),
+            "from_scratch": self._action("ge-act-from-scratch", self.from_scratch),
+            **{f"evaluate_{arm.replace('-', '_')}": config for arm, config in arms.items()},
+            "gate": self.gate.model_copy(update={"policy": self.policy}),
+            "publish": PublishConfig(policy=self.policy),
+            "check": self.check.model_copy(update={"policy": self.policy}),
+            "candidate": CandidateConfig(policy=self.policy),
+        }
+
+    def _video(self, name: str, phase: VideoPhase, network: NetworkConfig) -> VideoStageConfig:
+        return VideoStageConfig(name=f"{self.name}-{name}", network=network, clip=phase.clip, train=phase.train)
+
+    def _action(self, name: str, phase: ActionPhase) -> ActionStageConfig:
+        return ActionStageConfig(
+            name=f"{self.name}-{name}", network=self.network, train=phase.train, space=self.space, form=self.form,
+            draws=phase.draws, caption_dropout=phase.caption_dropout,
+        )  # fmt: skip
+
+    def _arm(self, arm: Arm) -> EvaluateConfig:
+        shared = self.evaluation.model_dump()
+        return EvaluateConfig(name=f"{self.name}-{arm}", arm=arm, embodiment=self.record.embodiment, **shared)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Recipe:
+        self.stages()  # each stage's own checks
+        if len(self.frames_cameras) > self.network.video.max_views:
+            raise ValueError(
+                f"frames_cameras names {len(self.frames_cameras)} views but network.video.max_views is "
+                f"{self.network.video.max_views}; raise it"
+            )
+        chunk = self.network.action.chunk if self.network.action else 0
+        if self.evaluation.execute_steps > chunk:
+            raise ValueError(
+                f"evaluation.execute_steps is {self.evaluation.execute_steps} but a chunk has {chunk} steps "
+                f"(network.action.chunk); set evaluation.execute_steps={chunk} or less"
+            )
+        return self

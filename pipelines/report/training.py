@@ -1,0 +1,83 @@
+"""Training: loss curves of every trained version, and what the networks predict beside what happened."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from components.telemetry.charts import Curve, curves
+from components.telemetry.report import Block, Facts, Figure, Gallery, Section, Text
+from data_contracts.lineage import StageRecord
+from pipelines.estimate import spoken
+from pipelines.report.reading import Reader
+
+_NOT_LOSSES = {"step", "seconds", "lr", "learning_rate"}
+_TITLES = {
+    "ge_base.stage1": "GE-Base, stage 1: multi-rate",
+    "ge_base.stage2": "GE-Base, stage 2: low frequency",
+    "ge_act.pretrain": "GE-Act, phase 1: action pretraining",
+    "ge_act.adapt": "GE-Act, phase 2: video adaptation",
+    "ge_act.specialize": "GE-Act, phase 3: action specialization",
+    "ge_act.from_scratch": "Control: the same network without GE-Base",
+}
+
+
+def sections(reader: Reader) -> list[Section]:
+    found = []
+    for _, record in reader.versions:
+        if record.kind == "models":
+            blocks = _blocks(reader, record)
+            if blocks:
+                found.append(Section(_TITLES.get(record.stage, record.stage), blocks))
+    return found
+
+
+def _blocks(reader: Reader, record: StageRecord) -> list[Block]:
+    blocks: list[Block] = []
+    if reader.paths(record, "losses.jsonl", "losses.jsonl"):
+        lines = parse_losses(reader.read(record, "losses.jsonl"))
+        if lines:
+            blocks += _losses(lines)
+    for path, caption in (
+        ("preview.mp4", "Predicted beside true video, from held-out episodes."),
+        ("preview.png", "Predicted beside true frames, from held-out episodes."),
+        ("actions.png", "Predicted and recorded actions of a held-out episode."),
+    ):
+        if reader.paths(record, path, path):
+            blocks.append(reader.media(record, path, caption))
+    more = reader.shown(record, reader.paths(record, "previews/", ".png", ".mp4"))
+    if more:
+        blocks.append(Gallery(more))
+    return blocks
+
+
+def parse_losses(data: bytes) -> list[dict[str, float]]:
+    """The lines of `losses.jsonl` that are JSON objects with a step; others are left out."""
+    lines = []
+    for text in data.decode("utf-8", "replace").splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int | float):
+            lines.append({k: float(v) for k, v in line.items() if isinstance(v, int | float)})
+    return lines
+
+
+def _losses(lines: list[dict[str, float]]) -> list[Block]:
+    names = sorted({name for line in lines for name in line} - _NOT_LOSSES, key=lambda n: (n != "loss", n))[:5]
+    drawn = []
+    for name in names:
+        points = [(line["step"], line[name]) for line in lines if name in line]
+        drawn.append(Curve(name, [x for x, _ in points], [y for _, y in points]))
+    last = lines[-1]
+    facts = [("Steps", f"{last['step']:,.0f}"), *((f"Last {n}", f"{last[n]:.4g}") for n in names if n in last)]
+    if "seconds" in last:
+        facts.append(("Training time", spoken(last["seconds"])))
+    if not all(math.isfinite(line.get("loss", 0.0)) for line in lines):
+        return [Facts(facts), Text("The loss was not finite at some steps.", "bad"), _chart(drawn)]
+    return [Facts(facts), _chart(drawn)]
+
+
+def _chart(drawn: list[Curve]) -> Figure:
+    return Figure(curves(drawn, "step", "loss", log_y=True), caption="Loss by step.")

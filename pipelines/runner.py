@@ -1,0 +1,289 @@
+"""Run pipelines on this machine: the same KFP code as on a cluster, with progress, clear failures, a report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from pydantic import ValidationError
+
+from components.store.api import Store
+from components.store.errors import ConfigurationError, NotFound, OrreryError
+from components.store.records import load_record, read_reference
+from components.store.records import reference as record_reference
+from data_contracts.base import canonical_json
+from data_contracts.lineage import RecordRef, RunRecord, StageStatus
+from pipelines import kfp_local, runs
+from pipelines.catalog import Pipeline
+from pipelines.display import Display
+from pipelines.estimate import Forecast, spoken
+
+if TYPE_CHECKING:
+    from pipelines.recipes.types import Recipe
+
+EXIT_CODES = (1, 2, 3)
+
+
+class StageFailed(OrreryError):
+    """A stage of a run failed; the message is the stage's own, and so is the exit code."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run: its record, its report, what its pipelines handed on, and what to do next."""
+
+    run: runs.Run
+    report: Path
+    outputs: Mapping[str, str]
+    next_steps: Sequence[str] = ()
+
+
+def run(
+    pipelines: Sequence[Pipeline],
+    recipe: Recipe,
+    store: Store,
+    given: Mapping[str, str] | None = None,
+) -> Outcome:
+    """Run `pipelines` one after another as one run; each takes what those before it hand on, and `given`.
+
+    Raises:
+        OrreryError: a stage failed; message and exit code are the stage's, and the report is written all the same.
+    """
+    run_id = runs.new_id(recipe.name)
+    functions = {pipeline.name: pipeline.load() for pipeline in pipelines}
+    tasks = [task for function in functions.values() for task in kfp_local.task_names(function)]
+    group = runs.GROUP if len(pipelines) > 1 else pipelines[0].name
+    forecast = forecast_of(store, recipe, group, tasks)
+    outputs = dict(given or {})
+    with runs.alive(run_id), Display(forecast) as display:
+        title = "orrery demo" if group == runs.GROUP else group
+        plan = f"{len(tasks)} stages, about {spoken(forecast.left())}"
+        display.say(f"{title} · recipe {recipe.name} · run {run_id} · {plan}")
+        try:
+            with _Record(store, group, run_id, recipe) if len(pipelines) > 1 else contextlib.nullcontext():
+                for pipeline in pipelines:
+                    part = _Part(store, pipeline, run_id, recipe, display)
+                    outputs |= part.run(functions[pipeline.name], outputs)
+        except OrreryError as error:
+            path = _report_anyway(store, run_id)
+            if path is not None:
+                display.say(f"report  {path}")
+            raise error
+        finished = runs.find(store, run_id)
+        from pipelines.report import publish
+
+        return Outcome(finished, publish(store, finished), outputs, _next_steps(store, outputs))
+
+
+def inputs(store: Store, pipeline: Pipeline, recipe: Recipe, settings: Sequence[str]) -> dict[str, str]:
+    """Record references for a pipeline's inputs: those of `NAME=PREFIX` settings, else the newest run's outputs.
+
+    Raises:
+        ConfigurationError: an unknown input, a prefix without a record, or nothing to take an input from.
+    """
+    chosen: dict[str, str] = {}
+    for setting in settings:
+        name, _, prefix = setting.partition("=")
+        if name not in pipeline.inputs:
+            known = ", ".join(pipeline.inputs) or "none"
+            raise ConfigurationError(f"{pipeline.name} has no input {name!r}; its inputs are: {known}")
+        chosen[name] = reference(store, prefix)
+    parts = [part for run in runs.read_all(store) for part in run.parts]
+    for name, source in pipeline.inputs.items():
+        if name not in chosen:
+            made = [p for p in parts if p.pipeline == source and p.recipe == recipe.name and name in p.outputs]
+            if not made:
+                raise ConfigurationError(
+                    f"{pipeline.name} needs {name!r}; run `orrery run {source} --recipe {recipe.name}` first, "
+                    f"or name a version: --input {name}=PREFIX"
+                )
+            chosen[name] = canonical_json(made[0].outputs[name])
+    return chosen
+
+
+def reference(store: Store, prefix: str) -> str:
+    """The record reference of the version at `prefix`, as stages take it. Raises ConfigurationError."""
+    try:
+        record = load_record(store, prefix.strip("/"))
+    except NotFound:
+        raise ConfigurationError(f"there is no version at {prefix!r} in {store.url}; give KIND/NAME/VERSION") from None
+    return canonical_json(record_reference(store, record))
+
+
+def arguments(
+    function: Any, pipeline: Pipeline, recipe: Recipe, store_url: str, given: Mapping[str, str]
+) -> dict[str, Any]:
+    """The arguments of a KFP pipeline: the store, the seed, its inputs, and each stage's configuration as JSON."""
+    made: dict[str, Any] = {}
+    configs = recipe.stages()
+    for name in function.component_spec.inputs or {}:
+        if name == "store":
+            made[name] = store_url
+        elif name in pipeline.inputs:
+            made[name] = given[name]
+        else:
+            made[name] = recipe.seed if name == "seed" else canonical_json(configs[name.removesuffix("_config")])
+    return made
+
+
+def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Sequence[str]) -> Forecast:
+    """What the run will take: as earlier runs did, else as the recipe says."""
+    earlier = [run for run in runs.read_all(store) if run.head.pipeline == group and run.head.recipe == recipe.name]
+    before: dict[str, float] = {}
+    for run in earlier[:8]:
+        for _, stage in run.stages:
+            if stage.status == "succeeded":
+                before.setdefault(plain(stage.name), stage.seconds)
+    config = json.loads(canonical_json(recipe))
+    same = any(run.head.status == "succeeded" and run.head.config == config for run in earlier)
+    declared = {plain(name): seconds for name, seconds in recipe.estimates.items()}
+    return Forecast(tasks, before, declared, expect_cached=same)
+
+
+def plain(name: str) -> str:
+    """A stage (`ge_base.stage1`) as KFP names its task (`ge-base-stage1`)."""
+    return name.replace(".", "-").replace("_", "-")
+
+
+@dataclass
+class _Part:
+    """One pipeline of a run, watched while it runs."""
+
+    store: Store
+    pipeline: Pipeline
+    run_id: str
+    recipe: Recipe
+    display: Display
+    _record: _Record = field(init=False)
+    _log: TextIO = field(init=False)
+    _failure: StageFailed | None = None
+    _seen: set[str] = field(default_factory=set)
+
+    def run(self, function: Any, given: Mapping[str, str]) -> dict[str, str]:
+        with _Record(self.store, self.pipeline.name, self.run_id, self.recipe) as self._record:
+            values = arguments(function, self.pipeline, self.recipe, self.store.url, given)
+            environment = {"ORRERY_PIPELINE": self.pipeline.name, "ORRERY_RUN": self.run_id}
+            made = kfp_local.run(function, values, environment, self._start, self._line, self._end)
+            if self._failure is not None:
+                raise self._failure
+            self._record.outputs = {name: RecordRef.model_validate_json(value) for name, value in made.items()}
+            return made
+
+    def _start(self, task: str) -> None:
+        folder = runs.home() / "logs" / self.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = (folder / f"{self.pipeline.name}.{task}.log").open("w", encoding="utf-8")
+        self.display.begin(task)
+
+    def _line(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk is the stage's to report
+            self._log.write(text + "\n")
+            self._log.flush()
+        self.display.line(text)
+
+    def _end(self, task: str, code: int) -> None:
+        self._log.close()
+        fresh = self._fresh_statuses()
+        if code == 0:
+            status = fresh[-1] if fresh else StageStatus(name=task, status="succeeded")
+            self.display.finish(task, status)
+        else:
+            self.display.fail(task)
+            status = self._failed(task, code, fresh)
+            self._failure = StageFailed(f"{status.name}: {status.message}", code if code in EXIT_CODES else 1)
+        self._record.ended(status.name)
+
+    def _failed(self, task: str, code: int, fresh: Sequence[StageStatus]) -> StageStatus:
+        """The failed stage's status, written if the stage could not write it itself."""
+        told = [s for s in fresh if s.status == "failed" and s.message]
+        if told:
+            return told[-1]
+        begun = [s for s in fresh if s.status == "running"]
+        status = begun[-1] if begun else StageStatus(name=task, status="running", started_at=runs.now())
+        message = last_word(self.display.recent(), code, self._log.name)
+        ending = {"status": "failed", "message": message, "seconds": round(self.display.elapsed(), 3)}
+        status = status.model_copy(update=ending)
+        with contextlib.suppress(OrreryError):
+            runs.write_stage(self.store, self.pipeline.name, self.run_id, status)
+        return status
+
+    def _fresh_statuses(self) -> list[StageStatus]:
+        """Statuses written since the last task ended."""
+        found: list[StageStatus] = []
+        with contextlib.suppress(OrreryError):
+            for stat in self.store.list(runs.key(self.pipeline.name, self.run_id, "stages/")):
+                if stat.key not in self._seen:
+                    with contextlib.suppress(ValidationError, NotFound):
+                        found.append(StageStatus.model_validate_json(self.store.read(stat.key)))
+                        self._seen.add(stat.key)
+        return sorted(found, key=lambda s: s.started_at)
+
+
+class _Record:
+    """A run's record in the store: running from `with` on, then succeeded or failed."""
+
+    def __init__(self, store: Store, pipeline: str, run_id: str, recipe: Recipe):
+        config = json.loads(canonical_json(recipe))
+        self._store, self._started = store, time.monotonic()
+        self._record = RunRecord(
+            run=run_id, pipeline=pipeline, recipe=recipe.name, config=config, status="running", started_at=runs.now()
+        )
+        self.outputs: dict[str, RecordRef] = {}
+
+    def ended(self, stage: str) -> None:
+        """A stage ended, well or not."""
+        self._write(stages=(*self._record.stages, stage))
+
+    def __enter__(self) -> _Record:
+        self._write()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._write(status="succeeded")
+            return
+        message = str(error) if isinstance(error, OrreryError) else runs.INTERRUPTED
+        with contextlib.suppress(OrreryError):  # the first error is the one to tell
+            self._write(status="failed", message=message)
+
+    def _write(self, **changes: object) -> None:
+        seconds = round(time.monotonic() - self._started, 3)
+        self._record = self._record.model_copy(update={"seconds": seconds, "outputs": self.outputs, **changes})
+        runs.write(self._store, self._record)
+
+
+def last_word(lines: Sequence[str], code: int, log: str) -> str:
+    """Why a stage failed that left no status: its own error line, or what can be told from outside."""
+    told = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if told:
+        return told[-1]
+    if code in (-9, 137):
+        return f"it was killed, most likely for want of memory; its output is in {log}"
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return f"{last or f'it ended with exit code {code}'}; its output is in {log}"
+
+
+def _report_anyway(store: Store, run_id: str) -> Path | None:
+    """The report of a run that failed; if that fails too, the first error is the one that matters."""
+    from pipelines.report import publish
+
+    with contextlib.suppress(OrreryError, OSError):
+        return publish(store, runs.find(store, run_id))
+    return None
+
+
+def _next_steps(store: Store, outputs: Mapping[str, str]) -> list[str]:
+    """How to call what the run published."""
+    if "policy" not in outputs:
+        return []
+    record = read_reference(store, outputs["policy"])
+    return [f"serve   orrery serve {record.name}@{record.version}", f"        ({record.prefix})"]

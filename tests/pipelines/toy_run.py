@@ -1,0 +1,54 @@
+"""Run the toy pipeline as a program, to be killed: `python toy_run.py STORE FIRST_CONFIG SECOND_CONFIG`."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from toy_stages import ToyConfig
+
+from components.store.errors import OrreryError
+from components.store.open import open_store
+from data_contracts.base import Contract
+from pipelines import runner
+
+
+class ToyRecipe(Contract):
+    """What the runner needs of a recipe."""
+
+    name: str = "toy"
+    seed: int = 0
+    first: ToyConfig = ToyConfig()
+    second: ToyConfig = ToyConfig()
+    estimates: dict[str, float] = {}
+
+    def stages(self) -> dict[str, Contract]:
+        return {"first": self.first, "second": self.second}
+
+
+@dataclass(frozen=True)
+class ToyPipeline:
+    """What the runner needs of a catalogue entry."""
+
+    name: str = "toy"
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def load(self) -> Any:
+        from toy_pipeline import toy
+
+        return toy
+
+
+if __name__ == "__main__":
+    recipe = ToyRecipe(
+        first=ToyConfig.model_validate_json(sys.argv[2]), second=ToyConfig.model_validate_json(sys.argv[3])
+    )
+    try:
+        runner.run([ToyPipeline()], recipe, open_store(sys.argv[1]))  # type: ignore[list-item, arg-type]
+    except OrreryError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
