@@ -8,7 +8,7 @@ uv=.venv/bin/uv
 
 compile() { # INPUT OUTPUT [OPTION...]
   "$uv" pip compile --quiet --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --output-file "$2" "$1" "${@:3}" >/dev/null
+    --python-version 3.11 --python-platform x86_64-manylinux_2_35 --output-file "$2" "$1" "${@:3}" >/dev/null
 }
 
 # The development environment first: the images of the same Python hold its versions, so that what was tested is what runs.
