@@ -23,15 +23,15 @@ from pydantic import Field, ValidationError
 
 from components.store.api import Store
 from components.store.code import source_fingerprint
-from components.store.errors import AlreadyExists, ConfigurationError, IntegrityError, OrreryError, StoreError
+from components.store.errors import ConfigurationError, OrreryError, StoreError
 from components.store.files import cache_root, explain_os_error, hash_file, locked, write_atomic
-from components.store.records import RECORD, find_record, publish_record
+from components.store.publish import UPLOADS, publish
+from components.store.records import RECORD, find_record
 from components.store.status import StatusWriter, utc_now
 from data_contracts.base import Contract, canonical_json, fingerprint
 from data_contracts.lineage import Kind, Metric, ObjectRef, StageRecord
 
 _WAIT_FOR_BUILDER_SECONDS = 24 * 3600.0
-_UPLOADS = 4
 
 Build = Callable[["Workspace"], Mapping[str, Metric]]
 
@@ -69,7 +69,7 @@ class Workspace:
         if not chosen:
             raise StoreError(f"{record.prefix} holds nothing below {prefix!r}")
         root = self._views / record.version
-        with ThreadPoolExecutor(_UPLOADS) as pool:
+        with ThreadPoolExecutor(UPLOADS) as pool:
             for ref, local in zip(chosen, pool.map(lambda o: self.fetch(input_name, o.path), chosen), strict=True):
                 _link(root / ref.path, local)
         return root / start if start else root
@@ -200,8 +200,7 @@ def _build_once(plan: _Plan, build: Build) -> tuple[StageRecord, bool]:
             if found is not None:
                 return found, True
             built = _finished(plan) or _build(plan, build)
-            _upload(plan, built)
-            record = publish_record(plan.store, plan.record(built))
+            record = publish(plan.store, plan.record(built), plan.home / "out", _WAIT_FOR_BUILDER_SECONDS)
             shutil.rmtree(plan.home, ignore_errors=True)
             return record, False
     except OSError as error:
@@ -257,23 +256,6 @@ def _objects(plan: _Plan, out: Path) -> tuple[ObjectRef, ...]:
     if not found:
         raise StoreError(f"{plan.stage} finished without writing any file; nothing was published")
     return tuple(sorted(found, key=lambda o: o.path))
-
-
-def _upload(plan: _Plan, built: _Built) -> None:
-    with ThreadPoolExecutor(_UPLOADS) as pool:
-        for _ in pool.map(lambda ref: _put(plan, ref), built.objects):
-            pass
-
-
-def _put(plan: _Plan, ref: ObjectRef) -> None:
-    key = f"{plan.prefix}/{ref.path}"
-    try:
-        plan.store.create_file(key, plan.home / "out" / ref.path, ref.sha256)
-    except AlreadyExists:
-        found = plan.store.stat(key)
-        if found is None or found.sha256 == ref.sha256:
-            return
-        raise IntegrityError(f"{key} is in {plan.store.url} with other bytes, left by another attempt") from None
 
 
 def _link(path: Path, target: Path) -> None:
