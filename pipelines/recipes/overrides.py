@@ -80,11 +80,10 @@ def _assign(config: BaseModel, data: dict[str, Any], key: str, text: str) -> Non
     known = keys(config)
     if key not in known:
         raise ConfigurationError(f"this recipe has no {key!r}; {_hint(key, known)}")
-    *path, last = key.split(".")
-    node, model = data, config
-    for part in path:
-        node = node[part]
-        model = getattr(model, part) if isinstance(model, BaseModel) else model[part]
+    node, model, last = data, config, key
+    while last not in node:  # a mapping's own keys may hold dots, so the key is not simply split
+        head, _, last = last.partition(".")
+        node, model = node[head], getattr(model, head)
     annotation = type(model).model_fields[last].annotation if isinstance(model, BaseModel) else None
     node[last] = parse(text, annotation)
 
@@ -108,7 +107,7 @@ def parse(text: str, annotation: Any = None) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text
-    if _takes(annotation, tuple, list) and not isinstance(value, list):
+    if value is not None and _takes(annotation, tuple, list) and not isinstance(value, list):
         parts = [part.strip() for part in text.split(",") if part.strip()]
         return [parse(part) for part in parts]
     return value

@@ -9,6 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from pydantic import Field
 from toy_stages import ToyConfig
 
 from components.store.errors import OrreryError
@@ -24,7 +25,7 @@ class ToyRecipe(Contract):
     seed: int = 0
     first: ToyConfig = ToyConfig()
     second: ToyConfig = ToyConfig()
-    estimates: dict[str, float] = {}
+    estimates: dict[str, float] = Field(default_factory=dict)
 
     def stages(self) -> dict[str, Contract]:
         return {"first": self.first, "second": self.second}
