@@ -152,6 +152,7 @@ def test_the_graph_leaves_out_what_another_path_implies() -> None:
     assert charts._reduced(nodes) == [("a", "b"), ("b", "c")]
 
 
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
 )

@@ -1,0 +1,190 @@
+"""The report of a run, assembled from a store that holds what stages write."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from components.store.api import Store
+from components.store.errors import OrreryError
+from components.store.open import open_store
+from components.store.stage import Workspace, run_stage
+from components.telemetry.report import render
+from data_contracts.action import Normalisation
+from data_contracts.base import Contract
+from data_contracts.dataset import DatasetManifest, EpisodeEntry, SpaceStatistics
+from data_contracts.evaluation import Arm, EpisodeOutcome, EvaluationResult
+from data_contracts.lineage import Kind, RunRecord, StageRecord
+from data_contracts.reasons import Finding
+from data_contracts.release import Decision, Rule
+from data_contracts.report import EpisodeVerdict, Summary, ValidationReport
+from pipelines import runs
+from pipelines.report import assemble, publish
+
+HOSTILE = "press the <script>alert('red')</script> button $x_{$"
+RUN = "20260101-000000-tiny-abcd"
+
+
+class Nothing(Contract):
+    """A configuration without fields."""
+
+
+def picture(width: int = 64, height: int = 16) -> bytes:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((width, height)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class Loop:
+    """A run whose stages write the agreed objects, without the work."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setenv("ORRERY_RUN", RUN)
+        self.store: Store = open_store(str(folder / "store"))
+        self.order: list[str] = []
+        self._monkeypatch = monkeypatch
+
+    def stage(
+        self, name: str, kind: Kind, objects: Mapping[str, bytes], pipeline: str = "ge_act", **inputs: StageRecord
+    ) -> StageRecord:
+        def build(ws: Workspace) -> dict[str, float]:
+            for path, data in objects.items():
+                (ws.out / path).parent.mkdir(parents=True, exist_ok=True)
+                (ws.out / path).write_bytes(data)
+            return {"value": 1.5}
+
+        self._monkeypatch.setenv("ORRERY_PIPELINE", pipeline)
+        self.order.append(name)
+        return run_stage(
+            store=self.store, stage=name, kind=kind, name=name.replace("_", "-"), inputs=inputs, config=Nothing(),
+            seed=0, sources=("data_contracts/base.py",), build=build,
+        )  # fmt: skip
+
+    def finish(self, pipeline: str = "ge_act", status: str = "succeeded") -> runs.Run:
+        record = RunRecord(
+            run=RUN, pipeline=pipeline, recipe="tiny", config={}, status=status, started_at=runs.now(), seconds=61.0,
+            stages=tuple(self.order),
+        )  # fmt: skip
+        runs.write(self.store, record)
+        return runs.find(self.store, RUN)
+
+
+@pytest.fixture
+def loop(place: Path, monkeypatch: pytest.MonkeyPatch) -> Loop:
+    return Loop(place, monkeypatch)
+
+
+def dataset() -> dict[str, bytes]:
+    ones = Normalisation(mean=(0.0,), std=(1.0,))
+    summary = Summary(accepted=1, repaired=0, quarantined=1, frames=90, seconds=3.0)
+    episode = EpisodeEntry(index=0, task_id=1, episode_id=7, instruction=HOSTILE, frames=90, source_sha256="0" * 64)
+    manifest = DatasetManifest(
+        name="tiny", embodiment="agibot_g1", fps=30, cameras=("head_color",), episodes=(episode,),
+        statistics=(SpaceStatistics(space="joint", form="absolute", normalisation=ones, q01=(0.0,), q99=(1.0,)),),
+        state_statistics={"joint": ones}, summary=summary, source={},
+    )  # fmt: skip
+    bad = Finding(code="video.undecodable", severity="error", message=f"no frame of {HOSTILE}", where="head_color.mp4")
+    report = ValidationReport(
+        source="raw/x", summary=summary,
+        episodes=(EpisodeVerdict(task_id=1, episode_id=8, verdict="quarantined", findings=(bad,)),),
+    )  # fmt: skip
+    return {
+        "manifest.json": manifest.model_dump_json().encode(),
+        "report.json": report.model_dump_json().encode(),
+        "strips/episode_7.png": picture(),
+    }
+
+
+def losses(*values: float) -> bytes:
+    return "".join(json.dumps({"step": i, "seconds": i * 1.0, "loss": v}) + "\n" for i, v in enumerate(values)).encode()
+
+
+def evaluation(arm: Arm, wins: int) -> dict[str, bytes]:
+    episodes = tuple(
+        EpisodeOutcome(
+            task="press", level=1, seed=i, success=i < wins, steps=60, video=f"episodes/{i}.mp4" if i < 3 else ""
+        )
+        for i in range(10)
+    )
+    result = EvaluationResult(arm=arm, embodiment="agibot_g1", episodes=episodes)
+    return {"result.json": result.model_dump_json().encode(), **{f"episodes/{i}.mp4": b"film%d" % i for i in range(3)}}
+
+
+def test_everything_that_exists_is_shown_and_escaped(loop: Loop) -> None:
+    """A section that is missing would hide what the run did; one that is not escaped would run what a robot wrote."""
+    data = loop.stage("agibot.intake", "datasets", dataset())
+    trained = {"losses.jsonl": losses(3, 1, 0.5) + b"not json\n", "preview.png": picture(), "model.safetensors": b"w"}
+    model = loop.stage("ge_base.stage1", "models", trained, dataset=data)
+    loop.stage("ge_act.evaluate-expert", "evaluations", evaluation("expert", 10), model=model)
+    loop.stage("ge_act.evaluate-policy", "evaluations", evaluation("policy", 6), model=model)
+    rule = Rule(name="success", value=0.3, threshold=0.5, passed=False, sentence=f"success {HOSTILE} is too low")
+    decision = Decision(policy="ge-act", model=model.as_input(), passed=False, rules=(rule,))
+    loop.stage("release.gate", "evaluations", {"decision.json": decision.model_dump_json().encode()}, model=model)
+
+    report = assemble(loop.store, loop.finish())
+    assert [s.title for s in report.sections] == [
+        "Stages", "Dataset agibot.intake", "GE-Base, stage 1: multi-rate", "Closed loop", "Gate", "Lineage",
+    ]  # fmt: skip
+    text = render(report)
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    for shown in ("video.undecodable", "60 %", "Wilson", "refused", model.fingerprint, data.prefix, "Scripted expert"):
+        assert shown in text, shown
+    assert text.count("data:image/png;base64") >= 3
+    assert text.count("<video") == 6
+    assert dict(report.facts)["Policy's success"].startswith("60 %")
+    assert "success &lt;script" not in text.split("Gate</h2>")[0].split("Stages</h2>")[0]
+
+
+def test_a_run_that_failed_says_why_first(loop: Loop) -> None:
+    """Who opens the report of a failed run wants the reason, not a graph."""
+    loop.stage("agibot.intake", "datasets", dataset(), pipeline="episode_intake")
+
+    def build(ws: Workspace) -> dict[str, float]:
+        raise OrreryError("no episode is usable; see the findings")
+
+    with pytest.raises(OrreryError):
+        run_stage(store=loop.store, stage="ge_base.frames", kind="datasets", name="frames", inputs={}, config=Nothing(),
+                  seed=0, sources=("data_contracts/base.py",), build=build)  # fmt: skip
+    report = assemble(loop.store, loop.finish("episode_intake", "failed"))
+    assert report.tone == "bad"
+    first = report.sections[0].blocks[0]
+    assert "no episode is usable" in render(report).split("<table")[0]
+    assert first.kind == "text"
+
+
+def test_a_run_without_stages_has_a_report(loop: Loop) -> None:
+    """An empty drop fails before anything exists."""
+    assert "No stage has started" in render(assemble(loop.store, loop.finish(status="failed")))
+
+
+def test_objects_that_lie_are_left_out(loop: Loop) -> None:
+    """A truncated result must not cost the rest of the report."""
+    loop.stage("agibot.intake", "datasets", {"manifest.json": b"{"})
+    loop.stage("ge_act.evaluate-policy", "evaluations", {"result.json": b"[]"})
+    loop.stage("ge_base.stage1", "models", {"losses.jsonl": b'{"step": 1, "loss": NaN}\n[1]\n\xff\n'})
+    titles = [s.title for s in assemble(loop.store, loop.finish()).sections]
+    assert titles == ["Stages", "GE-Base, stage 1: multi-rate", "Lineage"]
+
+
+def test_large_films_are_named_not_inlined(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of a gigabyte opens on no phone."""
+    from pipelines.report import reading
+
+    monkeypatch.setattr(reading, "LARGEST_MEDIA", 4)
+    record = loop.stage("ge_base.stage1", "models", {"losses.jsonl": losses(1, 0.5), "preview.mp4": b"12345"})
+    text = render(assemble(loop.store, loop.finish()))
+    assert "<video" not in text
+    assert f"{record.prefix}/preview.mp4" in text
+
+
+def test_it_is_published_here_and_in_the_store(loop: Loop) -> None:
+    loop.stage("agibot.intake", "datasets", dataset())
+    path = publish(loop.store, loop.finish())
+    assert path.read_bytes() == loop.store.read(f"runs/ge_act/{RUN}/report.html")
