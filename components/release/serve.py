@@ -75,7 +75,7 @@ def serve(
         request = Path(scratch) / "request.json"
         request.write_text(json.dumps(example_request(bundle)))
         ports = (port, port + 1, port + 2) if port else None
-        with TritonServer(repository, host=host, ports=ports) as server:
+        with TritonServer(repository, host=host, ports=ports, max_body=largest_request(bundle)) as server:
             on_ready(
                 Serving(
                     policy=policy, version=record.version, http=server.http_url, grpc=server.grpc_url,
@@ -85,6 +85,11 @@ def serve(
             while not stopped.wait(0.5):
                 if not server.running():
                     raise ServerUnavailable(f"the Triton server ended by itself; its log says:\n{server.tail(12)}")
+
+
+def largest_request(bundle: PolicyBundle) -> int:
+    """Bytes that a request may have: its images as JSON numbers with blanks, and room for the rest."""
+    return 6 * len(bundle.cameras) * bundle.image_height * bundle.image_width * 3 + (1 << 20)
 
 
 def example_request(bundle: PolicyBundle) -> dict[str, object]:

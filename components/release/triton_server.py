@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,7 @@ import time
 from pathlib import Path
 
 from components.release.errors import ServerUnavailable
+from components.release.http_guard import HttpGuard
 
 _LAUNCH = """
 import ctypes, os, signal, sys
@@ -72,16 +74,19 @@ class TritonServer:
         log: Path | None = None,
         ready_s: float = 180.0,
         threads: int | None = None,
+        max_body: int = 16 << 20,
     ) -> None:
-        """`ports` are HTTP, gRPC and metrics (default: free ones); `log` keeps the server's output."""
+        """`ports` are HTTP, gRPC and metrics (default: free ones); `log` keeps the server's output; `max_body` is the
+        largest HTTP request in bytes. Start it from a thread that lives on: the server dies with that thread."""
         self.repository, self.host = repository, host
         self._ports, self._python = ports, python or serving_python()
-        self._ready_s, self._threads = ready_s, threads
+        self._ready_s, self._threads, self._max_body = ready_s, threads, max_body
         self._scratch = Path(tempfile.mkdtemp(prefix="orrery-triton-"))
         self.log = log or self._scratch / "triton.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._shm = f"orrery{os.getpid()}x{self._scratch.name[-6:]}"
-        self.http_port = self.grpc_port = self.metrics_port = 0
+        self.http_port = self.grpc_port = self.metrics_port = self._inner_port = 0
+        self._guard: HttpGuard | None = None
         self.ready_seconds = 0.0
 
     @property
@@ -113,8 +118,11 @@ class TritonServer:
             self._spawn()
             if self._await_ready(began + self._ready_s):
                 self.ready_seconds = time.monotonic() - began
-                return
-            taken = self._process is not None and self._process.poll() is not None and "in use" in self.tail(200)
+                taken = not self._open_guard()
+                if not taken:
+                    return
+            else:
+                taken = not self.running() and "in use" in self.tail(200)
             self.stop()
             if not (taken and attempt + 1 < attempts):
                 break
@@ -134,6 +142,9 @@ class TritonServer:
 
     def stop(self, deadline_s: float = 20.0) -> None:
         """SIGTERM, then SIGKILL at the deadline; returns when the process is gone. Safe to repeat."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.close()
         process, self._process = self._process, None
         if process is None:
             return
@@ -153,7 +164,9 @@ class TritonServer:
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _spawn(self) -> None:
-        self.http_port, self.grpc_port, self.metrics_port = self._ports or _free_ports(self.host)
+        free = _free_ports(self.host, 4)
+        self.http_port, self.grpc_port, self.metrics_port = self._ports or free[:3]
+        self._inner_port = free[3]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -173,15 +186,26 @@ class TritonServer:
             f"--backend-config=python,shm-region-prefix-name={self._shm}",
             "--model-control-mode=none",  # nobody on the network can load or unload models
             "--exit-timeout-secs=10",
-            f"--http-address={self.host}",
-            f"--http-port={self.http_port}",
+            "--http-address=127.0.0.1",
+            f"--http-port={self._inner_port}",
             f"--grpc-address={self.host}",
             f"--grpc-port={self.grpc_port}",
+            f"--grpc-restricted-protocol=model-repository,shared-memory,trace,logging:key={secrets.token_hex(16)}",
             f"--metrics-address={self.host}",
             f"--metrics-port={self.metrics_port}",
             "--allow-gpu-metrics=false",
             "--metrics-config=summary_latencies=true",
         ]
+
+    def _open_guard(self) -> bool:
+        """The HTTP door that callers use. False if its port is taken."""
+        try:
+            self._guard = HttpGuard(self.host, self.http_port, self._inner_port, self._max_body)
+        except OSError as error:
+            with self.log.open("a") as log:
+                log.write(f"HTTP address {self.host}:{self.http_port} is already in use: {error}\n")
+            return False
+        return True
 
     def _environment(self) -> dict[str, str]:
         """The stub finds its packages through the first `python3` on PATH; it ignores PYTHONPATH."""
@@ -210,7 +234,7 @@ class TritonServer:
     def _await_ready(self, deadline: float) -> bool:
         """False if the server exited or the deadline passed."""
         while self.running() and time.monotonic() < deadline:
-            connection = http.client.HTTPConnection(self.host, self.http_port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", self._inner_port, timeout=5)
             try:
                 connection.request("GET", "/v2/health/ready")
                 if connection.getresponse().status == 200:
@@ -223,14 +247,13 @@ class TritonServer:
         return False
 
 
-def _free_ports(host: str) -> tuple[int, int, int]:
-    """Three ports that were free a moment ago; `start` tries others if one is taken meanwhile."""
-    sockets = [socket.socket() for _ in range(3)]
+def _free_ports(host: str, count: int) -> list[int]:
+    """Ports that were free a moment ago; `start` tries others if one is taken meanwhile."""
+    sockets = [socket.socket() for _ in range(count)]
     try:
         for each in sockets:
             each.bind((host, 0))
-        first, second, third = (each.getsockname()[1] for each in sockets)
-        return first, second, third
+        return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
             each.close()

@@ -1,0 +1,130 @@
+"""The server as a process. If these fail, a test or a killed runner leaves servers behind, or a start hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.release.errors import ServerUnavailable
+from components.release.triton_server import TritonServer, serving_python
+
+CONFIG = """
+name: "{name}"
+backend: "python"
+max_batch_size: 0
+input [ {{ name: "x" data_type: TYPE_FP32 dims: [ 1 ] }} ]
+output [ {{ name: "y" data_type: TYPE_FP32 dims: [ 1 ] }} ]
+instance_group [ {{ count: 1 kind: KIND_CPU }} ]
+"""
+MODEL = """
+import triton_python_backend_utils as pb_utils
+class TritonPythonModel:
+    def initialize(self, args):
+        {initialize}
+    def execute(self, requests):
+        return [pb_utils.InferenceResponse(output_tensors=[]) for _ in requests]
+"""
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> Any:
+    """A repository that starts fast: no torch."""
+
+    def make(initialize: str = "pass") -> Path:
+        version = tmp_path / "repository" / "plain" / "1"
+        version.mkdir(parents=True)
+        (version.parent / "config.pbtxt").write_text(CONFIG.format(name="plain"))
+        (version / "model.py").write_text(MODEL.format(initialize=initialize))
+        return tmp_path / "repository"
+
+    return make
+
+
+def gone(pid: int, deadline_s: float = 20.0) -> bool:
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_start_and_stop_leave_nothing(plain: Any, tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "triton.log"
+    before = set(Path("/dev/shm").iterdir())
+    with TritonServer(plain(), log=log) as server:
+        pid = server.pid
+        assert server.ready_seconds > 0
+    assert gone(pid, 1)
+    assert "Started HTTPService" in log.read_text()
+    assert not [p for p in set(Path("/dev/shm").iterdir()) - before if f"orrery{os.getpid()}x" in p.name]
+    with pytest.raises(OSError):
+        socket.create_connection((server.host, server.http_port), timeout=1)
+
+
+def test_a_killed_parent_takes_the_server_with_it(plain: Any) -> None:
+    """kill -9 of a runner leaves no orphan."""
+    code = (
+        "import sys, time; from pathlib import Path; from components.release.triton_server import TritonServer\n"
+        "server = TritonServer(Path(sys.argv[1])); server.start(); print(server.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(plain())], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        try:
+            child = int(parent.stdout.readline())
+            os.kill(child, 0)
+        finally:
+            parent.send_signal(signal.SIGKILL)
+        assert gone(child)
+
+
+def test_a_model_that_can_not_load_is_told_with_its_reason(plain: Any) -> None:
+    repository = plain('raise ValueError("the weights do not fit the GE-Base")')
+    began = time.monotonic()
+    with (
+        pytest.raises(ServerUnavailable, match="the weights do not fit the GE-Base") as failed,
+        TritonServer(repository),
+    ):
+        pass
+    assert failed.value.exit_code == 3
+    assert time.monotonic() - began < 60
+
+
+def test_a_model_that_loads_forever_meets_the_deadline(plain: Any) -> None:
+    server = TritonServer(plain("import time; time.sleep(600)"), ready_s=3)
+    with pytest.raises(ServerUnavailable, match="within 3 s"):
+        server.start()
+    assert not server.running()
+
+
+def test_a_port_that_is_taken_is_said_to_be(plain: Any) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = TritonServer(plain(), ports=(taken.getsockname()[1], *_two_free()), ready_s=60)
+        with pytest.raises(ServerUnavailable, match="already in use"):
+            server.start()
+
+
+def _two_free() -> tuple[int, int]:
+    with socket.socket() as a, socket.socket() as b:
+        a.bind(("127.0.0.1", 0))
+        b.bind(("127.0.0.1", 0))
+        return a.getsockname()[1], b.getsockname()[1]
+
+
+def test_without_a_serving_environment_the_message_says_how_to_get_one(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("ORRERY_SERVING_PYTHON", str(tmp_path / "bin/python"))
+    with pytest.raises(ServerUnavailable, match="make setup"):
+        serving_python()
