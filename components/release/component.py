@@ -1,7 +1,5 @@
 """The release stages as KFP components. Shells only: strings in, one call of the library, a string out."""
 
-from __future__ import annotations
-
 from kfp import dsl
 
 from components.images import image
