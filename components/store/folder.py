@@ -116,6 +116,7 @@ class FolderStore:
             raise AlreadyExists(f"{key} is already in {self.url}; objects are never overwritten")
         if isinstance(expect, str) and (current is None or current.etag != expect):
             raise Conflict(f"{key} changed since it was read; read it again and decide again")
+        self._make_folder(key, target)
         old = [current.sha256] if current and current.sha256 and current.sha256 != digest else []
         hashes = self._hashes(key)
         write_atomic(hashes, "\n".join([*old, digest]).encode())
@@ -126,19 +127,20 @@ class FolderStore:
     def _move(self, key: str, part: Path, target: Path, only_if_absent: bool) -> None:
         for _ in range(10):
             try:
-                target.parent.mkdir(parents=True, exist_ok=True)
                 (os.link if only_if_absent else os.replace)(part, target)
                 sync_folder(target.parent)
                 return
-            except NotADirectoryError as error:
-                raise StoreError(f"{key} lies under another object of {self.url}; choose another key") from error
             except FileExistsError as error:
-                if target.is_file():
-                    raise AlreadyExists(f"{key} is already in {self.url}; objects are never overwritten") from error
-                raise StoreError(f"{key} lies under another object of {self.url}; choose another key") from error
-            except FileNotFoundError:  # a delete pruned the folder that was just made
-                continue
+                raise AlreadyExists(f"{key} is already in {self.url}; objects are never overwritten") from error
+            except FileNotFoundError:  # a delete of a neighbour pruned the folder that was just made
+                self._make_folder(key, target)
         raise StoreError(f"writing {key}: its folder in {self.url} vanishes again and again")
+
+    def _make_folder(self, key: str, target: Path) -> None:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise StoreError(f"{key} lies under another object of {self.url}; choose another key") from error
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """A toy stage, called in this process or as a process of its own that a test can kill.
 
-`python toy.py STORE LOG BEHAVIOUR`: builds, appending a line to LOG per build. Behaviours: `plain`, `slow` (half a second),
+`python toy.py STORE LOG BEHAVIOUR`: builds, appending a line to LOG per build. Behaviours: `plain`, `slow` (0.5 s),
 `hang-building` and `hang-uploading` (say so on stdout and wait to be killed).
 """
 
