@@ -1,7 +1,5 @@
 """KFP shells of the intake."""
 
-from __future__ import annotations
-
 from kfp import dsl
 
 from components.images import image

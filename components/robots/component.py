@@ -1,7 +1,5 @@
 """KFP shell of the recorder."""
 
-from __future__ import annotations
-
 from kfp import dsl
 
 from components.images import image
