@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TextIO
 
@@ -27,8 +27,9 @@ QUIET_SECONDS = 15.0
 class Display:
     """Prints to `stream` (stderr: results go to stdout). On a terminal the last line lives; elsewhere, plain lines."""
 
-    def __init__(self, forecast: Forecast, stream: TextIO | None = None):
-        self._forecast, self._stream = forecast, stream or sys.stderr
+    def __init__(self, forecast: Forecast, titles: Mapping[str, str], stream: TextIO | None = None):
+        self._forecast, self._titles, self._stream = forecast, titles, stream or sys.stderr
+        self._width = max((len(title) for title in titles.values()), default=0)
         self._quiet = os.environ.get("ORRERY_QUIET", "") not in ("", "0")
         self._live = not self._quiet and self._stream.isatty()
         self._total = len(forecast.tasks)
@@ -104,7 +105,8 @@ class Display:
         return list(self._recent)
 
     def _label(self) -> str:
-        return f"[{self._count:>2}/{self._total}] {self._task:<22}"
+        title = self._titles.get(self._task, self._task)
+        return f"[{self._count:>2}/{self._total}] {title:<{self._width}}"
 
     def _left(self) -> str:
         left = self._forecast.left()

@@ -60,17 +60,18 @@ def run(
         return dict(pipeline(**arguments).outputs)
 
 
-def task_names(pipeline: Any) -> list[str]:
-    """The tasks of a KFP pipeline that run code, in the order in which the local runner takes them."""
+def tasks(pipeline: Any) -> dict[str, str]:
+    """Name and title of each task of a KFP pipeline that runs code, in the order in which they run here."""
     from kfp.local import graph_utils
 
-    def walk(component: Any) -> list[str]:
-        tasks = component.dag.tasks
-        names: list[str] = []
-        for name in reversed(graph_utils.topological_sort_tasks(tasks)):
-            inner = spec.components[tasks[name].component_ref.name]
-            names += walk(inner) if inner.WhichOneof("implementation") == "dag" else [name]
-        return names
+    def walk(component: Any) -> dict[str, str]:
+        found: dict[str, str] = {}
+        specs = component.dag.tasks
+        for name in reversed(graph_utils.topological_sort_tasks(specs)):
+            inner = spec.components[specs[name].component_ref.name]
+            is_dag = inner.WhichOneof("implementation") == "dag"
+            found |= walk(inner) if is_dag else {name: specs[name].task_info.name or name}
+        return found
 
     spec = pipeline.pipeline_spec
     return walk(spec.root)

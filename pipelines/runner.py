@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -60,11 +60,12 @@ def run(
     """
     run_id = runs.new_id(recipe.name)
     functions = {pipeline.name: pipeline.load() for pipeline in pipelines}
-    tasks = [task for function in functions.values() for task in kfp_local.task_names(function)]
+    titles = {name: kfp_local.tasks(function) for name, function in functions.items()}
+    tasks = {task: title for part in titles.values() for task, title in part.items()}
     group = runs.GROUP if len(pipelines) > 1 else pipelines[0].name
-    forecast = forecast_of(store, recipe, group, tasks)
+    forecast = forecast_of(store, recipe, group, titles)
     outputs = dict(given or {})
-    with runs.alive(run_id), Display(forecast) as display:
+    with runs.alive(run_id), Display(forecast, tasks) as display:
         title = "orrery demo" if group == runs.GROUP else group
         plan = f"{len(tasks)} stages, about {spoken(forecast.left())}"
         display.say(f"{title} · recipe {recipe.name} · run {run_id} · {plan}")
@@ -135,23 +136,41 @@ def arguments(
     return made
 
 
-def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Sequence[str]) -> Forecast:
-    """What the run will take: as earlier runs did, else as the recipe says."""
-    earlier = [run for run in runs.read_all(store) if run.head.pipeline == group and run.head.recipe == recipe.name]
+def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Mapping[str, Iterable[str]]) -> Forecast:
+    """What the run will take: as earlier runs of the recipe did, else as the recipe says.
+
+    `tasks` names the tasks of each pipeline in their order, which is the order in which an earlier run's stages ended.
+    """
+    every = [task for names in tasks.values() for task in names]
+    earlier = [run for run in runs.read_all(store) if run.head.recipe == recipe.name]
     before: dict[str, float] = {}
     for run in earlier[:8]:
-        for _, stage in run.stages:
-            if stage.status == "succeeded":
-                before.setdefault(plain(stage.name), stage.seconds)
+        statuses = {(pipeline, stage.name): stage for pipeline, stage in run.stages}
+        for part in run.parts:
+            for task, name in zip(tasks.get(part.pipeline, ()), part.stages, strict=False):
+                stage = statuses.get((part.pipeline, name))
+                if stage and task not in before and stage.status in ("succeeded", "cached"):
+                    before[task] = _work(store, stage)
+    declared = {task: seconds for task in every for name, seconds in recipe.estimates.items() if _is(task, name)}
     config = json.loads(canonical_json(recipe))
-    same = any(run.head.status == "succeeded" and run.head.config == config for run in earlier)
-    declared = {plain(name): seconds for name, seconds in recipe.estimates.items()}
-    return Forecast(tasks, before, declared, expect_cached=same)
+    same = any(r.head.pipeline == group and r.head.status == "succeeded" and r.head.config == config for r in earlier)
+    return Forecast(every, before, declared, expect_cached=same)
 
 
-def plain(name: str) -> str:
-    """A stage (`ge_base.stage1`) as KFP names its task (`ge-base-stage1`)."""
-    return name.replace(".", "-").replace("_", "-")
+def _work(store: Store, stage: StageStatus) -> float:
+    """Seconds that it took to make what a stage found or made."""
+    if stage.status == "succeeded":
+        return stage.seconds
+    try:
+        return load_record(store, stage.prefix).seconds
+    except OrreryError:
+        return stage.seconds
+
+
+def _is(task: str, stage: str) -> bool:
+    """Whether a KFP task (`ge-act-evaluate-2`) runs the stage (`ge_act.evaluate`)."""
+    name = stage.replace(".", "-").replace("_", "-")
+    return task == name or (task.startswith(name + "-") and task.removeprefix(name + "-").isdigit())
 
 
 @dataclass

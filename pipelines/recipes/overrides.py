@@ -69,11 +69,12 @@ def keys(config: BaseModel, prefix: str = "") -> list[str]:
 
 def nearest(word: str, known: Iterable[str], most: int = 3) -> list[str]:
     """The known words that `word` was probably meant to be, best first."""
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=most, cutoff=0.6)
     tail = word.rsplit(".", 1)[-1]
-    close += [k for k in known if k.rsplit(".", 1)[-1] == tail and k not in close]
-    return close[:most]
+    alike = {k: difflib.SequenceMatcher(None, word, k).ratio() for k in known}
+    alike |= {k: 1.0 for k in alike if k.rsplit(".", 1)[-1] == tail}
+    best = max(alike.values(), default=0.0)
+    near = [k for k, ratio in alike.items() if ratio >= max(0.6, best - 0.05)]
+    return sorted(near, key=lambda k: -alike[k])[:most]
 
 
 def _assign(config: BaseModel, data: dict[str, Any], key: str, text: str) -> None:

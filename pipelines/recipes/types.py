@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from components.agibot.config import IntakeConfig
-from components.robots.config import RecordConfig
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from components.agibot.config import IntakeConfig
 from components.envisioner.config import NetworkConfig
 from components.ge_act.config import ActionStageConfig, EvaluateConfig
 from components.ge_base.config import ClipConfig, CodecStageConfig, FramesConfig, VideoStageConfig
 from components.release.config import CandidateConfig, CheckConfig, GateConfig, PublishConfig
+from components.robots.config import HELD_OUT_SEEDS, RecordConfig
 from components.training.config import TrainConfig
 from data_contracts.action import Form, Space
 from data_contracts.base import Contract
@@ -105,7 +105,11 @@ class Recipe(Contract):
         }
 
     def _video(self, name: str, phase: VideoPhase, network: NetworkConfig) -> VideoStageConfig:
-        return VideoStageConfig(name=f"{self.name}-{name}", network=network, clip=phase.clip, train=phase.train)
+        try:
+            return VideoStageConfig(name=f"{self.name}-{name}", network=network, clip=phase.clip, train=phase.train)
+        except ValidationError as error:
+            said = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
+            raise ValueError(f"{name.removeprefix('ge-base-').removeprefix('ge-act-')}: {said}") from None
 
     def _action(self, name: str, phase: ActionPhase) -> ActionStageConfig:
         return ActionStageConfig(
@@ -120,6 +124,16 @@ class Recipe(Contract):
     @model_validator(mode="after")
     def _agree(self) -> Recipe:
         self.stages()  # each stage's own checks
+        missing = [camera for camera in self.frames_cameras if camera not in self.record.all_cameras]
+        if missing:
+            raise ValueError(
+                f"frames_cameras names {missing[0]!r}, which record.cameras lacks; add it there, or drop it here"
+            )
+        if self.evaluation.seed_base < HELD_OUT_SEEDS:
+            raise ValueError(
+                f"evaluation.seed_base is {self.evaluation.seed_base}, among the seeds that recordings use; "
+                f"set evaluation.seed_base={HELD_OUT_SEEDS} or more"
+            )
         if len(self.frames_cameras) > self.network.video.max_views:
             raise ValueError(
                 f"frames_cameras names {len(self.frames_cameras)} views but network.video.max_views is "

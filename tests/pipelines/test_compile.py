@@ -1,0 +1,66 @@
+"""Pipelines as KFP YAML: the tasks they hold, and equal text for equal code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.images import names
+from pipelines.catalog import LOOP, PIPELINES, find
+from pipelines.compiler import compile_to
+from pipelines.kfp_local import tasks
+
+TASKS = {
+    "episode_intake": ["robots-record", "agibot-intake"],
+    "ge_base": ["ge-base-frames", "ge-base-codec", "ge-base-stage1", "ge-base-stage2"],
+    "ge_act": [
+        "ge-act-pretrain", "ge-act-adapt", "ge-act-specialize", "ge-act-from-scratch",
+        "ge-act-evaluate", "ge-act-evaluate-2", "ge-act-evaluate-3", "ge-act-evaluate-4",
+    ],
+    "policy_release": ["release-gate", "release-publish", "release-check", "release-candidate"],
+}  # fmt: skip
+
+
+def documents(pipeline: str, folder: Path) -> dict[str, Any]:
+    path = compile_to(find(pipeline), folder)
+    return next(iter(yaml.safe_load_all(path.read_text())))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_it_compiles_with_the_stages_of_the_paper(pipeline: str, tmp_path: Path) -> None:
+    """A stage that is lost from the DAG would simply never run."""
+    spec = documents(pipeline, tmp_path)
+    assert sorted(spec["root"]["dag"]["tasks"]) == sorted(TASKS[pipeline])
+    assert sorted(tasks(find(pipeline).load())) == sorted(TASKS[pipeline])
+    images = [e["container"]["image"] for e in spec["deploymentSpec"]["executors"].values()]
+    assert all(any(f"orrery/{name}" in image for name in names()) for image in images)
+    assert spec["root"]["outputDefinitions"]["parameters"]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_equal_code_compiles_to_equal_bytes(pipeline: str, tmp_path: Path) -> None:
+    """A YAML file that changes by itself cannot be reviewed."""
+    once = compile_to(find(pipeline), tmp_path / "a").read_bytes()
+    assert once == compile_to(find(pipeline), tmp_path / "b").read_bytes()
+    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / f"{pipeline}.yaml"]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_a_component_carries_no_package_installation(pipeline: str, tmp_path: Path) -> None:
+    """Images hold all they import; a pip at run time needs a network that a cluster may not have."""
+    compile_to(find(pipeline), tmp_path)
+    assert "pip install" not in (tmp_path / f"{pipeline}.yaml").read_text()
+
+
+def test_each_pipeline_takes_its_inputs_from_outputs_of_one_before_it() -> None:
+    """A wrong name here ends the demo after its longest stage."""
+    outputs: dict[str, set[str]] = {}
+    for pipeline in LOOP:
+        spec = pipeline.load().component_spec
+        for name, source in pipeline.inputs.items():
+            assert name in outputs[source], f"{pipeline.name} takes {name} from {source}"
+        assert set(pipeline.inputs) <= set(spec.inputs)
+        outputs[pipeline.name] = set(spec.outputs)

@@ -1,0 +1,74 @@
+"""Recipes: each is whole, fits every pipeline, and contradictions are refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from components.store.errors import ConfigurationError
+from pipelines.catalog import PIPELINES, find
+from pipelines.recipes import RECIPES, recipe
+from pipelines.runner import arguments
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_configures_every_parameter_of_every_pipeline(name: str) -> None:
+    """A stage without its configuration would fail an hour into a run."""
+    built = recipe(name)
+    for pipeline in PIPELINES.values():
+        given = dict.fromkeys(pipeline.inputs, "{}")
+        made = arguments(pipeline.load(), pipeline, built, "store", given)
+        assert made["store"] == "store"
+        assert made["seed"] == built.seed
+        for key, value in made.items():
+            if key.endswith("_config"):
+                assert json.loads(value) == json.loads(built.stages()[key.removesuffix("_config")].model_dump_json())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_estimates_name_real_stages(name: str) -> None:
+    """An estimate under a wrong name silently counts for nothing."""
+    from pipelines.kfp_local import tasks
+    from pipelines.runner import _is
+
+    every = [task for pipeline in PIPELINES.values() for task in tasks(pipeline.load())]
+    estimates = recipe(name).estimates
+    for stage in estimates:
+        assert any(_is(task, stage) for task in every), f"{stage} is no stage"
+    assert [task for task in every if not any(_is(task, stage) for stage in estimates)] == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "parts"),
+    [
+        ("evaluation.seed_base=5", ["evaluation.seed_base", "seeds that recordings use"]),
+        ("evaluation.execute_steps=99", ["evaluation.execute_steps=54 or less"]),
+        ("record.cameras=head_color", ["frames_cameras", "hand_left_color", "record.cameras"]),
+        ("record.embodiment=foo", ["record", "foo", "agibot_g1"]),
+        ("stage1.clip.frames=50", ["stage1", "50", "e.g. 49"]),
+        ("network.image_height=100", ["network", "96x128"]),
+        ("stage1.train.processes=3", ["stage1.train", "3 processes"]),
+        ("stage1.train.learning_rat=1", ["stage1.train.learning_rate"]),
+    ],
+)
+def test_contradictions_are_refused_with_the_field_and_the_mend(setting: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        recipe("tiny", [setting])
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_an_unknown_recipe_or_pipeline_names_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="tiny"):
+        recipe("tinny")
+    with pytest.raises(ConfigurationError, match="ge_act"):
+        find("ge-acts")
+    assert find("ge-act").name == "ge_act"
+
+
+def test_what_stages_share_is_written_once() -> None:
+    """Two stages with different ideas of the network would train what cannot be joined."""
+    stages = recipe("tiny", ["network.video.layers=2"]).stages()
+    layers = {getattr(c, "network", None) and c.network.video.layers for c in stages.values()} - {None}  # type: ignore[attr-defined]
+    assert layers == {2}
