@@ -1,17 +1,20 @@
 # Thin targets: each is one command a person could type.
-.PHONY: setup demo test lint bench compile images manifests clean
+.PHONY: setup setup-tests demo test lint bench compile images manifests clean
 PY := .venv/bin/python
 
 setup:            ## install what the project needs into .venv and .venv-serving
 	bash images/setup.sh
 
+setup-tests:      ## and what its tests need
+	bash images/setup.sh tests
+
 demo: setup       ## the whole loop on the tiny recipe
 	.venv/bin/orrery demo
 
-test: setup lint  ## every test
+test: setup-tests lint  ## every test
 	$(PY) -m pytest
 
-lint:             ## style, types, import directions
+lint: setup       ## style, types, import directions
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -30,4 +33,4 @@ manifests: setup  ## render and validate the kustomize base
 	$(PY) -m pytest tests/manifests
 
 clean:            ## what the project made here, but not the store (.orrery)
-	rm -rf .venv .venv-serving build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-serving .venv-uv build .mypy_cache .ruff_cache .pytest_cache
