@@ -105,7 +105,7 @@ shared_memory_op() { # compiled here once, so that no training run waits for it 
   local log
   log=$(mktemp)
   if ! PATH="$PWD/.venv/bin:$PATH" DS_ACCELERATOR=cpu timeout 900 .venv/bin/python -c \
-    'import deepspeed.comm.torch as comm; comm.build_shm_op()' >"$log" 2>&1; then
+    'from deepspeed.comm.torch import build_shm_op; build_shm_op()' >"$log" 2>&1; then
     tail -5 "$log" >&2
     fail "DeepSpeed's shared-memory operation could not be compiled"
   fi
