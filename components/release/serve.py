@@ -84,7 +84,7 @@ def serve(
             )  # fmt: skip
             while not stopped.wait(0.5):
                 if not server.running():
-                    raise ServerUnavailable(f"the Triton server ended by itself; its log says:\n{server.tail(12)}")
+                    raise ServerUnavailable(f"the Triton server ended by itself; its log says:\n{server.why()}")
 
 
 def largest_request(bundle: PolicyBundle) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -111,24 +112,31 @@ class TritonServer:
         self.close()
 
     def start(self) -> None:
-        """Start and wait until every model is ready. Raises ServerUnavailable with the log's last lines."""
-        attempts = 1 if self._ports else 3
-        for attempt in range(attempts):
-            began = time.monotonic()
-            self._spawn()
-            if self._await_ready(began + self._ready_s):
-                self.ready_seconds = time.monotonic() - began
-                taken = not self._open_guard()
-                if not taken:
-                    return
-            else:
-                taken = not self.running() and "in use" in self.tail(200)
+        """Start and wait until every model is ready. Raises ServerUnavailable that says why not."""
+        problem = ""
+        for _ in range(1 if self._ports else 3):
+            problem = self._try()
+            if not problem:
+                return
             self.stop()
-            if not (taken and attempt + 1 < attempts):
+            if "already in use" not in problem:
                 break
-        message = f"Triton did not become ready within {self._ready_s:g} s; its log says:\n{self.tail(12)}"
         self.close()
-        raise ServerUnavailable(message)
+        raise ServerUnavailable(problem)
+
+    def _try(self) -> str:
+        """Start once; what went wrong, or nothing."""
+        began = time.monotonic()
+        self._spawn()
+        if not self._await_ready(began + self._ready_s):
+            what = f"was not ready within {self._ready_s:g} s" if self.running() else "ended while it started"
+            return f"Triton {what}: {self.why()}"
+        self.ready_seconds = time.monotonic() - began
+        try:
+            self._guard = HttpGuard(self.host, self.http_port, self._inner_port, self._max_body)
+        except OSError as error:
+            return f"{self.host}:{self.http_port} can't be listened on: {(error.strerror or str(error)).lower()}"
+        return ""
 
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -139,6 +147,12 @@ class TritonServer:
             return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
         except OSError:
             return "(no log)"
+
+    def why(self) -> str:
+        """What the log gives as reason for trouble: its error lines, else its last lines."""
+        lines = [line for line in self.tail(400).splitlines() if line.strip() and line[0] not in "|+"]
+        errors = [line for line in lines if re.match(r"E\d{4} ", line) or line.startswith("terminate called")]
+        return "\n".join((errors or lines)[-6:])
 
     def stop(self, deadline_s: float = 20.0) -> None:
         """SIGTERM, then SIGKILL at the deadline; returns when the process is gone. Safe to repeat."""
@@ -196,16 +210,6 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             "--metrics-config=summary_latencies=true",
         ]
-
-    def _open_guard(self) -> bool:
-        """The HTTP door that callers use. False if its port is taken."""
-        try:
-            self._guard = HttpGuard(self.host, self.http_port, self._inner_port, self._max_body)
-        except OSError as error:
-            with self.log.open("a") as log:
-                log.write(f"HTTP address {self.host}:{self.http_port} is already in use: {error}\n")
-            return False
-        return True
 
     def _environment(self) -> dict[str, str]:
         """The stub finds its packages through the first `python3` on PATH; it ignores PYTHONPATH."""

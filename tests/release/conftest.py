@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,30 +12,18 @@ from components.release import stages
 from components.release.config import GateConfig, PublishConfig
 from components.release.triton_server import TritonServer
 from components.store.api import Store
-from components.store.open import open_store
 from components.store.stage import Build, Workspace, run_stage
 from data_contracts.base import Contract
 from data_contracts.bundle import PolicyBundle
 from data_contracts.evaluation import EvaluationResult
 from data_contracts.lineage import Kind, Metric, StageRecord
-
-
-def _load(name: str, file: Path) -> ModuleType:
-    """tests/ has no packages: load a helper module by its place."""
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+from tests.engines import triton
 
 
 @pytest.fixture(scope="session")
 def small() -> ModuleType:
     """tests/engines/triton.py: the small policy."""
-    return _load("orrery_test_triton", Path(__file__).parents[1] / "engines" / "triton.py")
+    return triton
 
 
 @dataclass(frozen=True)
@@ -62,11 +48,8 @@ def server(published: Published, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setenv("ORRERY_CACHE", str(tmp_path / "cache"))
-    for name in ("ORRERY_RUN", "ORRERY_PIPELINE"):
-        monkeypatch.delenv(name, raising=False)
-    return open_store(str(tmp_path / "store"))
+def store(folder_store: Store) -> Store:
+    return folder_store
 
 
 class Upstream:

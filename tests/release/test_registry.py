@@ -12,6 +12,8 @@ import pytest
 
 from components.release import registry
 from components.store.errors import ConfigurationError, Conflict, OrreryError
+from components.store.open import open_store
+from tests.release.conftest import Release, Upstream
 
 
 @pytest.fixture
@@ -65,8 +67,11 @@ def test_two_people_who_roll_back_the_same_version_roll_back_once(store: Any, ve
     assert registry.current(store, "press", "production") == versions[1]
 
 
-def test_concurrent_promotes_all_count_and_none_is_lost(store: Any, versions: list[str]) -> None:
-    """Compare-and-swap: each of many promotes at once is in the log, once, in one order."""
+def test_concurrent_promotes_all_count_and_none_is_lost(store_url: str, small: Any) -> None:
+    """Compare-and-swap, in a folder and in MinIO: each of many promotes is in the log once, and they have one order."""
+    store = open_store(store_url)
+    upstream = Upstream(store, small)
+    versions = [Release(upstream).publish(upstream.inputs(18, seed=seed)).version for seed in range(3)]
     wanted = [versions[i % 3] for i in range(12)]
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(lambda i: registry.promote(store, "press", wanted[i], "canary", reason=str(i)), range(12)))

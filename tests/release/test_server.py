@@ -69,7 +69,7 @@ def test_start_and_stop_leave_nothing(plain: Any, tmp_path: Path) -> None:
     assert gone(pid, 1)
     assert "Started HTTPService" in log.read_text()
     assert not [p for p in set(Path("/dev/shm").iterdir()) - before if f"orrery{os.getpid()}x" in p.name]
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionRefusedError):
         socket.create_connection((server.host, server.http_port), timeout=1)
 
 
