@@ -264,11 +264,13 @@ class Env:
             closed.append(start.gripper)
         joints = self.kinematics.inverse((poses[0], poses[1]), self.kinematics.rest, iterations=100)
         self._command = self._join(joints, np.array(closed))
-        opening = (1.0 - np.array(closed)) * self.shape.finger_travel
+        command = (1.0 - np.array(closed)) * self.shape.finger_travel
+        held = self.task.holding()
+        opening = [held.get(side, value) for side, value in zip(SIDES, command, strict=True)]
         data = self.data
         data.qpos[self._arms], data.qpos[self._fingers], data.qpos[self._followers] = joints, opening, opening
         data.ctrl[: len(joints)] = joints
-        data.ctrl[len(joints) : len(joints) + 2] = opening
+        data.ctrl[len(joints) : len(joints) + 2] = command
         if self.shape.head_waist:
             values = (*self.shape.head_rest, *self.shape.waist_rest)
             for name, value in zip(("head_yaw", "head_pitch", "waist_pitch", "waist_lift"), values, strict=True):

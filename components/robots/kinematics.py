@@ -22,8 +22,8 @@ Array = NDArray[np.float64]
 TOLERANCE_POSITION, TOLERANCE_ANGLE = 2e-5, 2e-4
 DAMPING = 1e-3
 POSTURE_GAIN = 0.05
-ITERATION_STEP_RAD = 0.35
-"""Largest joint step of one iteration: keeps far targets from throwing the arm into another branch."""
+ITERATION_METRES, ITERATION_RADIANS, ITERATION_JOINT = 0.10, 0.40, 0.50
+"""Most that one iteration corrects, or moves a joint: far targets must not throw the arm into another branch."""
 
 
 def tool_rotation(yaw: float = 0.0, tilt: float = TILT) -> Array:
@@ -123,21 +123,21 @@ class Kinematics:
     def _step(self, arm: int, part: slice, q: Array, error: Array) -> Array:
         mujoco.mj_jacBody(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._flanges[arm])
         jacobian = self._jacobian[:, part]
-        lower, upper = self.lower[part], self.upper[part]
-        free = np.ones(self.joints, bool)
-        step = np.zeros(self.joints)
-        for _ in range(2):  # joints that the first solution drives into a limit are held there by the second
+        low, high = self.lower[part] - q, self.upper[part] - q
+        error = error * min(1.0, ITERATION_METRES / max(float(np.abs(error[:3]).max()), 1e-9))
+        error = error * min(1.0, ITERATION_RADIANS / max(float(np.abs(error[3:]).max()), 1e-9))
+        step, free = np.zeros(self.joints), np.ones(self.joints, bool)
+        for _ in range(2):  # joints that the first solution drives past a limit go to it; the others make up for that
             j = jacobian[:, free]
             inverse = j.T @ np.linalg.inv(j @ j.T + DAMPING**2 * np.eye(6))
             drift = POSTURE_GAIN * (self.rest[part] - q)[free]
-            step[:] = 0.0
-            step[free] = inverse @ error + drift - inverse @ (j @ drift)
-            blocked = free & (((q + step > upper) & (step > 0)) | ((q + step < lower) & (step < 0)))
+            step[free] = inverse @ (error - jacobian[:, ~free] @ step[~free]) + drift - inverse @ (j @ drift)
+            blocked = free & ((step > high) | (step < low))
+            step = np.clip(step, low, high)
             if not blocked.any():
                 break
             free &= ~blocked
-        step *= min(1.0, ITERATION_STEP_RAD / max(float(np.abs(step).max()), 1e-9))
-        return np.clip(q + step, lower, upper)
+        return q + step * min(1.0, ITERATION_JOINT / max(float(np.abs(step).max()), 1e-9))
 
     def _move(self, joints: Array) -> None:
         self._data.qpos[:] = joints

@@ -12,7 +12,7 @@ import math
 from components.robots.shapes.shape import ArmShape, RobotShape, hand_camera, looking
 
 SHOULDER_Y, UPPER, FORE, WRIST = 0.20, 0.38, 0.38, 0.08
-ELBOW = 1.25
+ELBOW = 1.35
 TOOL = 0.143
 
 
@@ -29,16 +29,17 @@ def shape() -> RobotShape:
         flange=flange,
         flange_x=(0.0, 0.0, 1.0),
         flange_z=fore,
-        rest=(0.25, -1.25, 0.0, 0.45, 0.0, -0.75, 0.0),
+        rest=(0.25, -1.25, 0.0, 0.35, 0.0, -0.75, 0.0),
     )
-    look = (0.51, 0.0, -0.70)
+    look = (0.53, 0.0, -0.70)
     return RobotShape(
         name="agibot_g1",
         left=left,
         right=left.mirrored(),
+        tool_offset=TOOL,
         finger_travel=0.04,
         table_height=-0.42,
-        workspace_x=0.52,
+        workspace_x=0.54,
         head_waist=True,
         head_rest=(0.0, 0.10),
         waist_rest=(0.0, 0.25),

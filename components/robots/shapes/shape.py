@@ -94,6 +94,8 @@ class RobotShape:
     name: str
     left: ArmShape
     right: ArmShape
+    tool_offset: float
+    """Flange to fingertips along the flange's z (m): the embodiment file's."""
     finger_travel: float
     """Metres that each finger moves from open to closed."""
     table_height: float

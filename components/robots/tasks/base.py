@@ -86,6 +86,10 @@ class Task(ABC):
         """Where the tools are at the start, before the seed's jitter."""
         return {side: Reach(self.at(-0.08, sign * 0.22, 0.20), 0.0) for side, sign in (("left", 1), ("right", -1))}
 
+    def holding(self) -> dict[str, float]:
+        """Metres that the fingers start open when something keeps them from their command, by side."""
+        return {}
+
     def bind(self, model: Any, data: Any) -> None:
         """Called once with the compiled model."""
         self.model, self.data = model, data
@@ -114,6 +118,19 @@ class Task(ABC):
         """A body's position (3,), table frame."""
         return self.data.body(body).xpos.copy()
 
+    def speed(self, body: str) -> float:
+        """Of a free body: its fastest coordinate, in m/s and (scaled by 5 cm) rad/s."""
+        start = self.model.jnt_dofadr[self.model.body(body).jntadr[0]]
+        velocity = self.data.qvel[start : start + 6]
+        return float(max(np.abs(velocity[:3]).max(), 0.05 * np.abs(velocity[3:]).max()))
+
+    def touches(self, first: Sequence[str], second: str) -> int:
+        """How many of the geoms `first` are in contact with the geom `second`."""
+        pairs = self.data.contact.geom
+        other = self.model.geom(second).id
+        near = set(pairs[pairs[:, 0] == other, 1]) | set(pairs[pairs[:, 1] == other, 0])
+        return sum(self.model.geom(name).id in near for name in first)
+
     def put(self, body: str, position: Sequence[float] | Array, yaw: float = 0.0) -> None:
         """Place a free body, or a fixed one, at rest; `yaw` in radians about the vertical."""
         joints = self.model.body(body)
@@ -135,6 +152,16 @@ def scatter(
         gaps = np.linalg.norm(points[:, None] - points[None], axis=-1) + np.eye(count)
         if gaps.min() >= apart or count == 1:
             return points
+
+
+def pads(side: str) -> tuple[str, str]:
+    """The geoms of a gripper's two fingers."""
+    return f"{side}_finger_pad", f"{side}_follower_pad"
+
+
+def tool_axis(yaw: float = 0.0, tilt: float = TILT) -> Array:
+    """Where a tool of this yaw and tilt points (3,), table frame."""
+    return np.array([np.sin(tilt) * np.cos(yaw), np.sin(tilt) * np.sin(yaw), -np.cos(tilt)])
 
 
 def raised(point: Array, height: float) -> Array:
