@@ -1,6 +1,7 @@
 """The one interface to objects: a folder and MinIO behave alike behind it, under concurrency and under outages.
 
-Keys are relative, `/`-separated, without `.` or `..` segments. Every object carries the SHA-256 of its bytes, checked
+Keys are relative, `/`-separated, without `.` or `..` segments; none may lie under another object's key (a folder can't
+hold both). Every object carries the SHA-256 of its bytes, checked
 when it is written and when it is read back. Every call is safe to
 repeat; retries live in `components.store.retry` alone.
 """

@@ -28,9 +28,10 @@ from components.store.errors import (
     IntegrityError,
     NotFound,
 )
-from components.store.files import CHUNK, Verified, cache_root, explain_os_error, read_chunks, temporary, write_durably
+from components.store.files import CHUNK, Verified, cache_root, explain_os_error, temporary, write_durably
 from components.store.keys import INTERNAL, check_key, check_prefix
-from components.store.s3_errors import explain, is_outage
+from components.store.s3_errors import code_of, explain, is_outage
+from components.store.s3_multipart import RequestFailed, Uploader
 
 T = TypeVar("T")
 
@@ -46,22 +47,24 @@ class S3Store:
     def __init__(self, url: str, endpoint: str, access_key: str, secret_key: str, token: str | None = None) -> None:
         self.url = url.rstrip("/")
         self.endpoint = endpoint
-        self.bucket, prefix = parse_url(url)
+        self.bucket, self._prefix = parse_url(url)
+        region, certificates = os.environ.get("AWS_REGION", "us-east-1"), os.environ.get("AWS_CA_BUNDLE")
+        self._uploader = Uploader(endpoint, self.bucket, access_key, secret_key, token, region, certificates)
         options: dict[str, Any] = {
             "allow_http": True,
             "connect_timeout": timedelta(seconds=retry.CONNECT_SECONDS),
             "read_timeout": timedelta(seconds=retry.SILENCE_SECONDS),
             "timeout": timedelta(seconds=retry.REQUEST_SECONDS),
         }
-        if certificates := os.environ.get("AWS_CA_BUNDLE"):
+        if certificates:
             options["root_certificate"] = Path(certificates).read_bytes()
         self._objects = Bucket(
             self.bucket,
-            prefix=prefix or None,
+            prefix=self._prefix or None,
             endpoint=endpoint,
             access_key_id=access_key,
             secret_access_key=secret_key,
-            region=os.environ.get("AWS_REGION", "us-east-1"),
+            region=region,
             virtual_hosted_style_request=False,
             client_options=options,  # type: ignore[arg-type]
             retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
@@ -87,7 +90,7 @@ class S3Store:
 
     def create(self, key: str, data: bytes) -> Stat:
         digest = hashlib.sha256(data).hexdigest()
-        return self._put(key, lambda: data, len(data), digest, "create", parts=False)
+        return self._put(key, data, digest, "create")
 
     def create_file(self, key: str, path: Path, sha256: str | None = None) -> Stat:
         try:
@@ -97,26 +100,50 @@ class S3Store:
         if sha256 is not None and digest != sha256:
             raise IntegrityError(f"{key}: the bytes to write have SHA-256 {digest}, not {sha256} as promised")
         if size <= _PART:
-            return self._put(key, lambda: path.read_bytes(), size, digest, "create", parts=False)
-        return self._put(key, lambda: _checked(key, path, digest), size, digest, "create", parts=True)
+            return self._put(key, _unchanged(path, digest), digest, "create")
+        return self._create_in_parts(key, path, size, digest)
 
     def replace(self, key: str, data: bytes, etag: str | None) -> Stat:
         digest = hashlib.sha256(data).hexdigest()
         mode = "create" if etag is None else {"e_tag": etag}
         try:
-            return self._put(key, lambda: data, len(data), digest, mode, parts=False)
+            return self._put(key, data, digest, mode)
         except AlreadyExists as error:
             raise Conflict(f"{key} changed since it was read; read it again and decide again") from error
 
     def overwrite(self, key: str, data: bytes) -> Stat:
         digest = hashlib.sha256(data).hexdigest()
-        return self._put(key, lambda: data, len(data), digest, "overwrite", parts=False)
+        return self._put(key, data, digest, "overwrite")
 
     def delete(self, key: str) -> None:
         check_key(key)
         self._do(f"deleting {key}", lambda: obstore.delete(self._objects, key))
 
-    def _put(self, key: str, source: Callable[[], Any], size: int, digest: str, mode: Any, parts: bool) -> Stat:
+    def _create_in_parts(self, key: str, path: Path, size: int, digest: str) -> Stat:
+        check_key(key)
+        if self.stat(key) is not None:  # spares the upload; the condition at its end decides
+            raise AlreadyExists(f"{key} is already in {self.url}; objects are never overwritten")
+        token = uuid.uuid4().hex
+        full_key = f"{self._prefix}/{key}" if self._prefix else key
+        part = max(_PART, -(-size // _MAX_PARTS))
+
+        def do(call: Callable[[], T]) -> T:
+            return self._do(f"writing {key}", call, passing=(RequestFailed,))
+
+        try:
+            etag = self._uploader.create(full_key, path, digest, {"sha256": digest, "token": token}, part, do)
+        except RequestFailed as error:
+            # NoSuchUpload: it was completed, and the answer got lost
+            if code_of(error) not in ("PreconditionFailed", "NoSuchUpload") or self.stat(key) is None:
+                raise explain(error, f"writing {key}", self.bucket, self.endpoint) from error
+            etag = self._own(key, token)
+            if not etag:
+                raise AlreadyExists(f"{key} is already in {self.url}; objects are never overwritten") from error
+        except OSError as error:
+            raise explain_os_error(error, f"writing {key}", str(path)) from error
+        return Stat(key=key, size=size, etag=etag, sha256=digest)
+
+    def _put(self, key: str, data: bytes, digest: str, mode: Any) -> Stat:
         """One conditional write, repeated over an outage. Raises AlreadyExists if the condition fails."""
         check_key(key)
         token = uuid.uuid4().hex
@@ -125,12 +152,10 @@ class S3Store:
             result = obstore.put(
                 self._objects,
                 key,
-                source(),
+                data,
                 attributes={"sha256": digest, "token": token},
                 mode=mode,
-                use_multipart=parts,
-                chunk_size=max(_PART, -(-size // _MAX_PARTS)),
-                max_concurrency=2,
+                use_multipart=False,
             )
             return result["e_tag"] or ""
 
@@ -140,7 +165,7 @@ class S3Store:
             etag = self._own(key, token)
             if not etag:
                 raise AlreadyExists(f"{key} is already in {self.url}; objects are never overwritten") from error
-        return Stat(key=key, size=size, etag=etag, sha256=digest)
+        return Stat(key=key, size=len(data), etag=etag, sha256=digest)
 
     def _own(self, key: str, token: str) -> str:
         """The etag of the object if it is the one written with `token`: the server had done it, its answer was lost."""
@@ -273,14 +298,12 @@ class S3Store:
             )
 
 
-def _checked(key: str, path: Path, sha256: str) -> Iterator[bytes]:
-    """The file in chunks; fails before the upload completes if it changed since it was hashed."""
-    digest = hashlib.sha256()
-    for chunk in read_chunks(path):
-        digest.update(chunk)
-        yield chunk
-    if digest.hexdigest() != sha256:
-        raise IntegrityError(f"{key}: the file {path} changed while it was uploaded")
+def _unchanged(path: Path, sha256: str) -> bytes:
+    """A small file's bytes. Raises IntegrityError if they are not those that were hashed."""
+    data = path.read_bytes()
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise IntegrityError(f"the file {path} changed while it was uploaded")
+    return data
 
 
 def parse_url(url: str) -> tuple[str, str]:

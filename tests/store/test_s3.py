@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
 import threading
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import obstore
 import pytest
 
+from components.store import files
 from components.store.buckets import ensure_bucket
 from components.store.errors import AlreadyExists, ConfigurationError, Conflict, IntegrityError, StoreError
 from components.store.open import open_store
@@ -108,11 +110,11 @@ def test_file_that_changes_while_it_is_uploaded_is_not_published(
     big = tmp_path / "big"
     big.write_bytes(bytes(20 << 20))
 
-    def changing(path: Path) -> Iterator[bytes]:
+    def changing(path: Path, size: int) -> Iterator[bytes]:
         yield bytes(10 << 20)
         yield b"\1" * (10 << 20)
 
-    monkeypatch.setattr("components.store.s3.read_chunks", changing)
+    monkeypatch.setattr("components.store.s3_multipart.read_chunks", changing)
     with pytest.raises(StoreError, match="changed while"):
         s3.create_file("big", big)
     assert s3.stat("big") is None
@@ -177,10 +179,10 @@ def test_server_that_stays_away_is_given_up(own_server: Server, monkeypatch: pyt
 
 
 class _LossyProxy:
-    """Passes requests on to a server, and loses its answer to the first PUT: the connection breaks instead."""
+    """Passes requests on to a server, and loses its answer to the first that begins so: the connection breaks."""
 
-    def __init__(self, port: int) -> None:
-        self._server, self._lose = port, True
+    def __init__(self, port: int, begins: bytes) -> None:
+        self._server, self._begins, self._lose = port, begins, True
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.lost = 0
@@ -199,16 +201,16 @@ class _LossyProxy:
 
     def _serve(self, client: socket.socket) -> None:
         with client, socket.create_connection(("127.0.0.1", self._server)) as server:
-            state = {"put": False}
+            state = {"hit": False}
 
             def upstream() -> None:
                 while data := client.recv(65536):
-                    state["put"] |= data.startswith(b"PUT")
+                    state["hit"] |= re.match(self._begins, data) is not None
                     server.sendall(data)
 
             threading.Thread(target=upstream, daemon=True).start()
             while data := server.recv(65536):
-                if state["put"] and self._lose:
+                if state["hit"] and self._lose:
                     self._lose, self.lost = False, self.lost + 1
                     client.shutdown(socket.SHUT_RDWR)
                     return
@@ -216,8 +218,10 @@ class _LossyProxy:
 
 
 @pytest.fixture
-def lossy(s3: S3Store, minio_environment: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[_LossyProxy]:
-    proxy = _LossyProxy(minio_environment.port)
+def lossy(
+    s3: S3Store, minio_environment: Server, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[_LossyProxy]:
+    proxy = _LossyProxy(minio_environment.port, getattr(request, "param", rb"PUT "))
     monkeypatch.setenv("MINIO_ENDPOINT", f"http://127.0.0.1:{proxy.port}")
     yield proxy
     proxy.close()
@@ -230,6 +234,34 @@ def test_create_whose_answer_got_lost_is_not_taken_for_another_s(s3: S3Store, lo
     assert made.etag == (s3.stat("k") or made).etag
     with pytest.raises(AlreadyExists):
         store.create("k", b"mine")
+
+
+@pytest.mark.parametrize(
+    "lossy", [rb"POST \S+uploads=", rb"PUT \S+partNumber=2&", rb"POST \S+uploadId="], indirect=True, ids=str
+)
+def test_large_upload_survives_the_loss_of_any_answer(s3: S3Store, lossy: _LossyProxy, tmp_path: Path) -> None:
+    (tmp_path / "big").write_bytes(os.urandom(1 << 20) * 18)
+    made = open_store(s3.url).create_file("k", tmp_path / "big")
+    assert lossy.lost == 1
+    assert s3.stat("k") == made
+    assert hashlib.sha256(s3.read("k")).hexdigest() == made.sha256
+
+
+def test_large_upload_loses_to_one_that_came_first(
+    s3: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is taken while the parts are on their way: the condition on completing must hold."""
+    (tmp_path / "big").write_bytes(bytes(18 << 20))
+    real, other = files.read_chunks, open_store(s3.url)
+
+    def slow(path: Path, size: int) -> Iterator[bytes]:
+        yield from real(path, size)
+        other.create("k", b"first")
+
+    monkeypatch.setattr("components.store.s3_multipart.read_chunks", slow)
+    with pytest.raises(AlreadyExists):
+        s3.create_file("k", tmp_path / "big")
+    assert s3.read("k") == b"first"
 
 
 def test_replace_whose_answer_got_lost_is_no_conflict(s3: S3Store, lossy: _LossyProxy) -> None:
