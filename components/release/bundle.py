@@ -101,10 +101,10 @@ def evaluation_metrics(results: Mapping[str, EvaluationResult]) -> dict[str, Met
     out: dict[str, Metric] = {}
     for arm, result in results.items():
         for task, count in rules.counts(result).items():
-            low, high = rules.wilson(count)
+            low, high = rules.interval(count)
             name = f"{arm}/{task}"
             out |= {f"{name}/success": round(count.rate, 4), f"{name}/episodes": count.episodes}
-            out |= {f"{name}/low": round(low, 4), f"{name}/high": round(high, 4)}
+            out |= {f"{name}/low": low, f"{name}/high": high}
     return out
 
 

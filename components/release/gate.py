@@ -25,11 +25,13 @@ WARM_UP = 2
 
 def run(ws: Workspace, config: GateConfig, seed: int) -> dict[str, Metric]:
     """Decide on the input `model`; writes `decision.json` and `report.md`, whatever the decision is."""
+    check_belongs(ws.inputs)
     parts = gather(ws)
-    check_evaluates(ws.inputs["evaluation"], ws.inputs["model"])
     policy = results(ws, "evaluation", "policy")
     mean = results(ws, "mean_action", "mean-action")
     _same_scenes(policy, mean)
+    if policy.embodiment != parts.table.embodiment:
+        raise ConfigurationError(f"the policy is for {parts.table.embodiment}, its evaluation for {policy.embodiment}")
     latency = measure_latency(parts, config.latency_requests, seed)
     judged = [
         *rules.success_rules(config, rules.counts(policy), rules.counts(mean)),
@@ -63,12 +65,20 @@ def results(ws: Workspace, name: str, arm: str) -> EvaluationResult:
     return result
 
 
-def check_evaluates(evaluation: StageRecord, model: StageRecord) -> None:
-    """An evaluation of another model says nothing about this one. Raises ConfigurationError."""
+def check_belongs(inputs: Mapping[str, StageRecord]) -> None:
+    """The evaluation is of this very model, and both used these frames and this codec. Raises ConfigurationError."""
+    evaluation, model = inputs["evaluation"], inputs["model"]
     if model.as_input() not in evaluation.inputs.values():
         raise ConfigurationError(
             f"{evaluation.prefix} did not evaluate {model.prefix}; give the gate the evaluation of this very version"
         )
+    for user in (model, evaluation):
+        for name in ("codec", "frames"):
+            if name in user.inputs and user.inputs[name] != inputs[name].as_input():
+                raise ConfigurationError(
+                    f"{user.prefix} was made with {user.inputs[name].prefix}, not with {inputs[name].prefix}; "
+                    f"give the gate that {name}"
+                )
 
 
 def measure_latency(parts: Parts, requests: int, seed: int) -> Latency:

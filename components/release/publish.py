@@ -43,10 +43,9 @@ def passed_gate(ws: Workspace, policy: str) -> Decision:
             f"{gate.prefix} decided on {decision.policy} from {decision.model.prefix}, not on {policy} from "
             f"{model.prefix}; run {GATE_STAGE} on this model"
         )
-    if ws.inputs["evaluation"].as_input() not in gate.inputs.values():
-        raise ConfigurationError(
-            f"{gate.prefix} did not see {ws.inputs['evaluation'].prefix}; run {GATE_STAGE} on this evaluation"
-        )
+    for name in ("codec", "frames", "evaluation"):
+        if gate.inputs.get(name) != ws.inputs[name].as_input():
+            raise ConfigurationError(f"{gate.prefix} did not see {ws.inputs[name].prefix}; run {GATE_STAGE} with it")
     if not decision.passed:
         why = " ".join(rule.sentence for rule in decision.failures)
         raise GateRefused(f"the gate refused {policy} from {model.prefix}: {why} (report: {gate.prefix}/report.md)")

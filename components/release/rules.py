@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from components.ge_act.interval import wilson
 from components.release.config import GateConfig
 from data_contracts.evaluation import EvaluationResult
 from data_contracts.release import Rule
-
-Z = 1.959963984540054
-"""Normal quantile of two-sided 95 % intervals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,17 +27,14 @@ class Count:
         return f"{self.successes}/{self.episodes}"
 
 
-def wilson(count: Count) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate."""
-    n, p = count.episodes, count.rate
-    centre, half = p + Z * Z / (2 * n), Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n))
-    scale = 1 + Z * Z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+def interval(count: Count) -> tuple[float, float]:
+    """95 % Wilson score interval of the rate."""
+    return wilson(count.successes, count.episodes)
 
 
 def margin_lower(better: Count, worse: Count) -> float:
     """Lower end of the 95 % interval of `better.rate - worse.rate` (Newcombe 1998, method 10, from Wilson's limits)."""
-    low, high = wilson(better)[0], wilson(worse)[1]
+    low, high = interval(better)[0], interval(worse)[1]
     return better.rate - worse.rate - math.hypot(better.rate - low, high - worse.rate)
 
 
@@ -54,14 +49,16 @@ def worse_p(candidate: Count, production: Count) -> float:
 
 
 def counts(result: EvaluationResult) -> dict[str, Count]:
-    """Successes by task."""
-    tasks = sorted({episode.task for episode in result.episodes})
-    return {t: Count(sum(e.success for e in result.of_task(t)), len(result.of_task(t))) for t in tasks}
+    """Successes by `<task>-<level>`: levels of a task are as different as tasks."""
+    wins: dict[str, list[bool]] = {}
+    for episode in result.episodes:
+        wins.setdefault(f"{episode.task}-{episode.level}", []).append(episode.success)
+    return {task: Count(sum(won), len(won)) for task, won in sorted(wins.items())}
 
 
 def success_rules(config: GateConfig, policy: dict[str, Count], mean: dict[str, Count]) -> list[Rule]:
     """The candidate is good enough, and clearly better than replaying the mean action, on enough tasks."""
-    lows = {task: wilson(count)[0] for task, count in policy.items()}
+    lows = {task: interval(count)[0] for task, count in policy.items()}
     margins = {task: margin_lower(count, mean[task]) for task, count in policy.items()}
     return [
         _on_tasks("success", "success rate's lower bound", lows, config.min_success, config, policy),

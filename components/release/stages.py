@@ -10,7 +10,13 @@ from components.store.stage import Workspace, run_stage
 from data_contracts.lineage import Metric, StageRecord
 
 SHARED = ("components/envisioner", "components/release/config.py", "data_contracts")
-JUDGE = (*SHARED, "components/release/gate.py", "components/release/rules.py", "components/release/bundle.py")
+JUDGE = (
+    *SHARED,
+    "components/ge_act/interval.py",
+    "components/release/gate.py",
+    "components/release/rules.py",
+    "components/release/bundle.py",
+)
 SERVED = ("components/release/serving_model.py", "components/release/sessions.py", "components/release/triton_model.py")
 REPOSITORY = (*SERVED, "components/release/triton_repository.py")
 PUBLISH = (*JUDGE, *REPOSITORY, "components/release/publish.py")

@@ -62,7 +62,8 @@ class Upstream:
 
     def model(self, seed: int = 0, drop: str = "") -> StageRecord:
         names = [n for n in ("model.safetensors", "network.json", "action.json") if n != drop]
-        return self._version("ge_act.specialize", "models", "trained", {}, seed, self._networks(*names))
+        inputs = {"codec": self.codec, "frames": self.frames}
+        return self._version("ge_act.specialize", "models", "trained", inputs, seed, self._networks(*names))
 
     def evaluation(
         self,

@@ -76,7 +76,7 @@ def test_without_common_tasks_there_is_no_comparison_and_no_pass(store: Any, ups
         "mean_action": upstream.evaluation(model, 0, arm="mean-action", task="wipe"),
     }
     refused = decision(store, release.gate(inputs)).failures
-    assert "evaluated on press, the candidate on wipe" in refused[0].sentence
+    assert "evaluated on press-1, the candidate on wipe-1" in refused[0].sentence
 
 
 def test_evaluations_that_do_not_belong_are_refused(upstream: Any, release: Any) -> None:
@@ -84,6 +84,8 @@ def test_evaluations_that_do_not_belong_are_refused(upstream: Any, release: Any)
     other = upstream.evaluation(upstream.model(7), 20)
     with pytest.raises(ConfigurationError, match="did not evaluate"):
         release.gate(inputs | {"evaluation": other})
+    with pytest.raises(ConfigurationError, match=r"was made with .* give the gate that codec"):
+        release.gate(inputs | {"codec": upstream.codec.model_copy(update={"version": "f" * 16})})
     with pytest.raises(ConfigurationError, match="different scenes"):
         release.gate(inputs | {"mean_action": upstream.mean_action(episodes=19)})
     with pytest.raises(ConfigurationError, match="arm 'policy'"):
@@ -107,6 +109,8 @@ def test_publishing_needs_a_gate_on_this_very_model(store: Any, upstream: Any, r
         release.publish(good, good["evaluation"])
     with pytest.raises(ConfigurationError, match="did not see"):
         release.publish(good | {"evaluation": upstream.evaluation(good["model"], 19)}, passed)
+    with pytest.raises(ConfigurationError, match="did not see"):
+        release.publish(good | {"codec": upstream.codec.model_copy(update={"version": "f" * 16})}, passed)
     rest = {name: record for name, record in good.items() if name != "mean_action"}
     with pytest.raises(ConfigurationError, match="not on wipe"):
         stages.publish(store, PublishConfig(policy="wipe"), 0, **rest, gate=passed)

@@ -30,7 +30,7 @@ def test_a_published_version_is_whole(store: Any, upstream: Any, release: Any, t
     assert bundle.weights.sha256 == record.object("model.safetensors").sha256
     assert bundle.embodiment == "agibot_g1"
     assert (bundle.execute_steps, bundle.sampling_steps, bundle.memory.stride_steps) == (18, 3, 30)
-    assert bundle.evaluation["policy/press/success"] == 0.9
+    assert bundle.evaluation["policy/press-1/success"] == 0.9
     assert set(bundle.lineage) >= {"model", "codec", "frames", "evaluation", "gate"}
     policy = Policy.load(bundle, tmp_path / "here")
     memory = np.zeros((3, 2, 16, 24, 3), np.uint8)
@@ -43,7 +43,7 @@ def test_a_published_version_is_whole(store: Any, upstream: Any, release: Any, t
 def test_the_card_says_what_a_person_asks(store: Any, upstream: Any, release: Any) -> None:
     record = release.publish(upstream.inputs())
     card = store.read(f"{record.prefix}/card.md").decode()
-    wanted = ("agibot_g1", "press the blue button", "head_color", "| policy | press | 0.9 |", "54 relative actions",
+    wanted = ("agibot_g1", "press the blue button", "head_color", "| policy | press-1 | 0.9 |", "54 relative actions",
               "18 steps (0.60 s)", record.inputs["model"].fingerprint, "passed, success")  # fmt: skip
     assert not [text for text in wanted if text not in card]
 
