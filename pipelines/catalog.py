@@ -13,35 +13,42 @@ from components.store.errors import ConfigurationError
 class Pipeline:
     """One pipeline: `module` holds a KFP pipeline function of the same name.
 
-    `inputs` maps a parameter that takes a record reference to the pipeline whose output of the same name feeds it.
+    `inputs` maps a parameter that takes a record reference to the pipelines whose output of the same name feeds it.
     """
 
     name: str
     summary: str
-    inputs: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def load(self) -> Any:
         """The KFP pipeline (imports kfp and the component shells)."""
         return getattr(importlib.import_module(f"pipelines.{self.name}"), self.name)
 
 
+INTAKES = ("episode_intake", "drop_intake")
+
 LOOP = (
     Pipeline("episode_intake", "record episodes in simulation, validate them, publish a dataset version"),
-    Pipeline("ge_base", "train the world model: frames, codec, stage 1, stage 2", {"dataset": "episode_intake"}),
+    Pipeline("ge_base", "train the world model: frames, codec, stage 1, stage 2", {"dataset": INTAKES}),
     Pipeline(
         "ge_act",
         "train the policy in three phases and evaluate it in closed loop, beside three other arms",
-        {"dataset": "episode_intake", "frames": "ge_base", "codec": "ge_base", "video": "ge_base"},
+        {"dataset": INTAKES, "frames": ("ge_base",), "codec": ("ge_base",), "video": ("ge_base",)},
     ),
     Pipeline(
         "policy_release",
         "gate the policy, publish its bundle, ask the real server, make it the candidate",
-        {"model": "ge_act", "codec": "ge_base", "frames": "ge_base", "evaluation": "ge_act", "mean_action": "ge_act"},
+        {name: ("ge_act",) for name in ("model", "evaluation", "mean_action")}
+        | {name: ("ge_base",) for name in ("codec", "frames")},
     ),
 )
 """The pipelines of the whole loop, in their order."""
 
-PIPELINES = {pipeline.name: pipeline for pipeline in LOOP}
+DROP_INTAKE = Pipeline(
+    "drop_intake", "validate a raw drop that was uploaded (--set drop=FOLDER), publish a dataset version"
+)
+
+PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE)}
 
 
 def find(name: str) -> Pipeline:

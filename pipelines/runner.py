@@ -16,7 +16,7 @@ from components.store.api import Store
 from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, read_reference
 from components.store.records import reference as record_reference
-from data_contracts.base import canonical_json
+from data_contracts.base import Contract, canonical_json
 from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import kfp_local, runs
 from pipelines.catalog import Pipeline
@@ -99,12 +99,12 @@ def inputs(store: Store, pipeline: Pipeline, recipe: Recipe, settings: Sequence[
             raise ConfigurationError(f"{pipeline.name} has no input {name!r}; its inputs are: {known}")
         chosen[name] = reference(store, prefix)
     parts = [part for run in runs.read_all(store) for part in run.parts]
-    for name, source in pipeline.inputs.items():
+    for name, sources in pipeline.inputs.items():
         if name not in chosen:
-            made = [p for p in parts if p.pipeline == source and p.recipe == recipe.name and name in p.outputs]
+            made = [p for p in parts if p.pipeline in sources and p.recipe == recipe.name and name in p.outputs]
             if not made:
                 raise ConfigurationError(
-                    f"{pipeline.name} needs {name!r}; run `orrery run {source} --recipe {recipe.name}` first, "
+                    f"{pipeline.name} needs {name!r}; run `orrery run {sources[0]} --recipe {recipe.name}` first, "
                     f"or name a version: --input {name}=PREFIX"
                 )
             chosen[name] = canonical_json(made[0].outputs[name])
@@ -132,8 +132,16 @@ def arguments(
         elif name in pipeline.inputs:
             made[name] = given[name]
         else:
-            made[name] = recipe.seed if name == "seed" else canonical_json(configs[name.removesuffix("_config")])
+            made[name] = recipe.seed if name == "seed" else _config(configs, name.removesuffix("_config"), pipeline)
     return made
+
+
+def _config(configs: Mapping[str, Contract], name: str, pipeline: Pipeline) -> str:
+    if name not in configs:
+        raise ConfigurationError(
+            f"{pipeline.name} takes an uploaded drop, and the recipe names none; say --set drop=FOLDER"
+        )
+    return canonical_json(configs[name])
 
 
 def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Mapping[str, Iterable[str]]) -> Forecast:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, ValidationError, model_validator
 
-from components.agibot.config import IntakeConfig
+from components.agibot.config import AdoptConfig, IntakeConfig
 from components.envisioner.config import NetworkConfig
 from components.ge_act.config import ActionStageConfig, EvaluateConfig
 from components.ge_base.config import ClipConfig, CodecStageConfig, FramesConfig, VideoStageConfig
@@ -52,6 +52,7 @@ class Recipe(Contract):
         default="ge-act", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="the name it is published under"
     )
     seed: int = Field(default=0, ge=0)
+    drop: str = Field(default="", description="an uploaded raw drop, for drop_intake: a folder, a prefix, or a URL")
     record: RecordConfig
     intake: IntakeConfig
     network: NetworkConfig
@@ -79,8 +80,10 @@ class Recipe(Contract):
         """The configuration of every stage, under the name of the pipelines' `<name>_config` parameters."""
         network = self.network
         video_only = network.model_copy(update={"action": None})
+        adopt = {"adopt": AdoptConfig(name=f"{self.name}-drop", source=self.drop)} if self.drop else {}
         arms = {arm: self._arm(arm) for arm in ("expert", "mean-action", "policy", "from-scratch")}
         return {
+            **adopt,
             "record": self.record,
             "intake": self.intake,
             "frames": FramesConfig(

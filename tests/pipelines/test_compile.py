@@ -9,12 +9,13 @@ import pytest
 import yaml
 
 from components.images import names
-from pipelines.catalog import LOOP, PIPELINES, find
+from pipelines.catalog import DROP_INTAKE, LOOP, PIPELINES, find
 from pipelines.compiler import compile_to
 from pipelines.kfp_local import tasks
 
 TASKS = {
     "episode_intake": ["robots-record", "agibot-intake"],
+    "drop_intake": ["agibot-adopt", "agibot-intake"],
     "ge_base": ["ge-base-frames", "ge-base-codec", "ge-base-stage1", "ge-base-stage2"],
     "ge_act": [
         "ge-act-pretrain", "ge-act-adapt", "ge-act-specialize", "ge-act-from-scratch",
@@ -58,9 +59,10 @@ def test_a_component_carries_no_package_installation(pipeline: str, tmp_path: Pa
 def test_each_pipeline_takes_its_inputs_from_outputs_of_one_before_it() -> None:
     """A wrong name here ends the demo after its longest stage."""
     outputs: dict[str, set[str]] = {}
-    for pipeline in LOOP:
+    for pipeline in (DROP_INTAKE, *LOOP):
         spec = pipeline.load().component_spec
-        for name, source in pipeline.inputs.items():
-            assert name in outputs[source], f"{pipeline.name} takes {name} from {source}"
+        for name, sources in pipeline.inputs.items():
+            for source in sources:
+                assert name in outputs[source], f"{pipeline.name} takes {name} from {source}"
         assert set(pipeline.inputs) <= set(spec.inputs)
         outputs[pipeline.name] = set(spec.outputs)
