@@ -91,6 +91,19 @@ def write_atomic(path: Path, data: bytes) -> None:
         part.unlink(missing_ok=True)
 
 
+_held: set[int] = set()
+
+
+def _drop_locks_in_child() -> None:
+    """A forked worker must not keep its parent's locks alive when the parent is killed."""
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_drop_locks_in_child)
+
+
 @contextmanager
 def locked(path: Path, timeout: float, waiting: Callable[[], None] | None = None) -> Iterator[None]:
     """Hold an exclusive lock between processes and threads; the kernel frees it when its holder dies.
@@ -99,11 +112,14 @@ def locked(path: Path, timeout: float, waiting: Callable[[], None] | None = None
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    _held.add(descriptor)
     try:
         _acquire(descriptor, path, timeout, waiting)
         yield
     finally:
-        os.close(descriptor)
+        if descriptor in _held:  # not in a forked child, which has closed it already
+            _held.discard(descriptor)
+            os.close(descriptor)
 
 
 def _acquire(descriptor: int, path: Path, timeout: float, waiting: Callable[[], None] | None) -> None:

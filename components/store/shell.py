@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import inspect
+import os
 import signal
 import sys
 import typing
@@ -41,9 +43,15 @@ def call(stage: Callable[..., StageRecord], *, store: str, config: str, seed: in
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when the one that started it dies, so that a killed runner leaves no orphan."""
+    """Let the kernel kill this process when the one that started it dies, so that a killed runner leaves no orphan.
+
+    Forked workers of this process are bound to it in the same way; programs that it starts must do it themselves.
+    """
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        arm = functools.partial(prctl, _PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        arm()
+        os.register_at_fork(after_in_child=arm)
 
 
 def _annotations(stage: Callable[..., Any]) -> dict[str, Any]:

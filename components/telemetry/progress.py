@@ -8,6 +8,7 @@ writes to stderr: stdout belongs to results.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from types import TracebackType
@@ -164,6 +165,22 @@ def _rich_bar(what: str, total: float | None, stream: TextIO) -> tuple[RichProgr
     )
     bar.start()
     return bar, bar.add_task(what, total=total, amount="", left="", metrics="")
+
+
+_LINE = re.compile(r"(?P<what>.+?): (?P<amount>\S+/\S+ .+? \(\d+ %\))(?:, (?P<left>[\d hmins]+) left)?(?:, |$)")
+_SECONDS = {"h": 3600, "min": 60, "s": 1}
+
+
+def read_line(text: str) -> tuple[str, float | None] | None:
+    """What a plain line says: work and amount, and the seconds left; None for a line of something else.
+
+    For a runner that shows the progress of the processes it started.
+    """
+    match = _LINE.match(text)
+    if match is None:
+        return None
+    left = re.findall(r"(\d+) (h|min|s)", match["left"] or "")
+    return f"{match['what']} {match['amount']}", sum(int(n) * _SECONDS[u] for n, u in left) if left else None
 
 
 def clock(seconds: float) -> str:

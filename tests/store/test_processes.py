@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import textwrap
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from components.store.api import Store
+from components.store.errors import StoreError
+from components.store.files import locked
 
 StartPython = Callable[..., "subprocess.Popen[str]"]
 
@@ -87,6 +90,33 @@ def test_kill_in_the_middle_of_create_file_leaves_nothing(
     assert store.stat("a/big") is None
     assert list(store.list("")) == []
     assert store.create_file("a/big", big).size == 24 << 20
+
+
+def test_lock_of_a_killed_process_is_free_although_its_workers_live(start_python: StartPython, tmp_path: Path) -> None:
+    """A builder is killed while its pool's workers hang: the next builder must not wait for them."""
+    text = script("""
+        import os, sys, time
+        from pathlib import Path
+        from components.store.files import locked
+        with locked(Path(sys.argv[1]), 5):
+            worker = os.fork()
+            if worker:
+                print(worker, flush=True)
+            time.sleep(60)
+    """)
+    process = start_python("-c", text, str(tmp_path / "lock"))
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    try:
+        with pytest.raises(StoreError, match="has held the lock"), locked(tmp_path / "lock", 0.1):
+            pass
+        process.kill()
+        process.wait(10)
+        os.kill(worker, 0)
+        with locked(tmp_path / "lock", 0.5):
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
 
 
 def test_large_object_needs_little_memory(store: Store, start_python: StartPython, tmp_path: Path) -> None:

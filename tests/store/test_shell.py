@@ -70,16 +70,17 @@ def test_error_of_the_stage_itself_keeps_its_code(
 def test_killed_runner_leaves_no_component_behind(start_python: Callable[..., subprocess.Popen[str]]) -> None:
     """The runner is killed with -9; the component that it started must die with it."""
     child = "import os, time; from components.store.shell import die_with_parent; die_with_parent();"
-    child += "print(os.getpid(), flush=True); time.sleep(60)"
+    child += "worker = os.fork(); print(os.getpid(), flush=True); time.sleep(60)"
     runner = start_python("-c", f"import subprocess, sys; subprocess.run([{sys.executable!r}, '-c', {child!r}])")
     assert runner.stdout is not None
-    pid = int(runner.stdout.readline())
+    pids = [int(runner.stdout.readline()), int(runner.stdout.readline())]  # the component and its forked worker
+    assert len(set(pids)) == 2
     runner.send_signal(signal.SIGKILL)
     runner.wait(10)
     deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and _alive(pid):
+    while time.monotonic() < deadline and any(map(_alive, pids)):
         time.sleep(0.02)
-    assert not _alive(pid)
+    assert not any(map(_alive, pids))
 
 
 def _alive(pid: int) -> bool:

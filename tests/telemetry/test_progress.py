@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.telemetry import progress as module
-from components.telemetry.progress import Progress, clock, progress
+from components.telemetry.progress import Progress, clock, progress, read_line
 
 
 class Clock:
@@ -44,6 +44,17 @@ def test_lines_come_every_few_seconds_with_time_left_and_metrics(ticking: Clock)
     assert lines[1] == "GE-Base stage 1: 5/100 steps (5 %), 1 min 35 s left, loss 0.1235"
     assert len(lines) == 1 + 8 + 1, "one line every five seconds, a first and a last one"
     assert lines[-1] == "GE-Base stage 1: done, 40/100 steps (40 %) in 40 s, loss 0.1235"
+
+
+def test_a_runner_can_read_the_lines(ticking: Clock) -> None:
+    log = io.StringIO()
+    with progress(100, "GE-Base: stage 1", "steps", stream=log) as p:
+        run(p, ticking, 5, 1.0, loss=0.5)
+    line = log.getvalue().splitlines()[1]
+    assert read_line(line) == ("GE-Base: stage 1 5/100 steps (5 %)", 95.0)
+    assert read_line("x: 1/7200 steps (0 %), 2 h 0 min left") == ("x 1/7200 steps (0 %)", 7200.0)
+    assert read_line("x: 1/7 steps (14 %), loss 0.5") == ("x 1/7 steps (14 %)", None)
+    assert read_line("warning: nothing of that kind") is None
 
 
 def test_time_left_follows_a_change_of_speed(ticking: Clock) -> None:
