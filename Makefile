@@ -11,8 +11,9 @@ setup-tests:      ## and what its tests need
 demo: setup       ## the whole loop on the tiny recipe
 	.venv/bin/orrery demo
 
+# Two processes with one thread each keep two cores busy; a file's tests stay together and share their engines.
 test: setup-tests lint  ## every test
-	$(PY) -m pytest
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 10
 
 lint: setup       ## style, types, import directions
 	$(PY) -m ruff check .

@@ -22,4 +22,6 @@ done
 # Triton's Python backend needs numpy 1; everything else that both hold has one version too.
 sed -i '/^numpy==/d' "$versions"
 compile pyproject.toml images/serving/requirements.lock --extra serving --constraint "$versions"
+# The installer, and the Go that builds the tests' engines where the machine has none.
+awk '/^[^ ]/ { wanted = /^uv==/ } wanted' images/dev/requirements.lock >images/dev/uv.lock
 compile images/dev/go.in images/dev/go.lock

@@ -10,8 +10,9 @@ flock --wait 3600 9 || { echo "setup: another setup has held this checkout for a
 # What a machine's own settings would mix into the locked set.
 unset PIP_FIND_LINKS PIP_CONSTRAINT PIP_REQUIREMENT PIP_TARGET PIP_PREFIX PIP_USER UV_FIND_LINKS UV_CONSTRAINT UV_OVERRIDE \
   PYTHONPATH PYTHONHOME VIRTUAL_ENV
-export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-180}" UV_NO_PROGRESS="${UV_NO_PROGRESS-}" PIP_DISABLE_PIP_VERSION_CHECK=1
-[ -n "$UV_NO_PROGRESS" ] || unset UV_NO_PROGRESS
+export UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-180}" PIP_DISABLE_PIP_VERSION_CHECK=1
+quiet=(--quiet) # a log needs no progress bars; a person who downloads gigabytes does
+[ ! -t 2 ] || quiet=()
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 2; }
@@ -74,8 +75,8 @@ environment() { # FOLDER PYTHON LOCK: a virtual environment that holds exactly t
   fi
   touch "$folder/.unfinished"
   rm -f "$folder/.complete"
-  "$uv" pip sync --quiet --python "$folder/bin/python" --require-hashes "$lock" || no_packages
-  "$uv" pip install --quiet --python "$folder/bin/python" --no-build-isolation --no-deps --editable . || no_packages
+  "$uv" pip sync "${quiet[@]}" --python "$folder/bin/python" --require-hashes "$lock" || no_packages
+  "$uv" pip install "${quiet[@]}" --python "$folder/bin/python" --no-build-isolation --no-deps --editable . || no_packages
   rm "$folder/.unfinished"
   echo "$stamp" >"$folder/.complete"
 }
@@ -84,12 +85,11 @@ no_packages() { fail "the Python packages could not be installed (see above): is
 
 installer() { # uv, at the locked version and hash, in an environment of its own: the others are its to change
   uv=.venv-uv/bin/uv
-  "$uv" --version 2>/dev/null | grep -qF "uv $(sed -n 's/^uv==\([^ ]*\).*/\1/p' images/dev/requirements.lock)" && return
+  "$uv" --version 2>/dev/null | grep -qF "uv $(sed -n 's/^uv==\([^ ]*\).*/\1/p' images/dev/uv.lock)" && return
   say "the installer, uv"
   rm -rf .venv-uv
   "$1" -m venv .venv-uv
-  awk '/^[^ ]/ { wanted = /^uv==/ } wanted' images/dev/requirements.lock >.venv-uv/uv.lock
-  .venv-uv/bin/python -m pip install --quiet --require-hashes --no-deps -r .venv-uv/uv.lock || no_packages
+  .venv-uv/bin/python -m pip install --quiet --require-hashes --no-deps -r images/dev/uv.lock || no_packages
 }
 
 enough_disk() {
