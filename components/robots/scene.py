@@ -52,7 +52,7 @@ def new_scene(shape: RobotShape, embodiment: Embodiment) -> Any:
     world.add_light(
         name="sun", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=(0, 0, 3), dir=(0, 0, -1), castshadow=False
     )
-    back = 0.16 if shape.head_waist else -0.25
+    back = 0.15  # the arms stand behind the table, some below its top
     front = shape.workspace_x + 0.42
     _floor(world, back, front)
     world.add_geom(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from components.robots.shapes import agibot_g1
+from components.robots.shapes import agibot_g1, agilex_cobot, dual_franka
 from components.robots.shapes.shape import RobotShape
 from components.store.errors import ConfigurationError
 
-SHAPES: dict[str, Callable[[], RobotShape]] = {"agibot_g1": agibot_g1.shape}
+SHAPES: dict[str, Callable[[], RobotShape]] = {
+    "agibot_g1": agibot_g1.shape,
+    "dual_franka": dual_franka.shape,
+    "agilex_cobot": agilex_cobot.shape,
+}
 
 
 def robot_shape(name: str) -> RobotShape:

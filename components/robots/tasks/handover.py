@@ -10,7 +10,7 @@ import numpy as np
 from components.robots.tasks.base import Phase, Reach, Task, colors, free_box, pads, raised, scatter, tool_axis
 
 HALF, HALF_HEIGHT = 0.014, 0.090
-LEAN = 1.15
+LEAN = 1.00
 """Tilt of both tools (rad): nearly level, to take an upright stick by its side."""
 TURN = np.pi / 4
 """The stick stands turned by 45 degrees, so that the right hand (turned left by as much) holds one pair of its faces
@@ -56,7 +56,7 @@ class Handover(Task):
             if self._sticks == 1 or not _in_the_way(points[1], points[0]):
                 break
         for i in range(self._sticks):
-            self.put(f"stick{i}", self.at(*points[i], HALF_HEIGHT), TURN + rng.uniform(-0.08, 0.08))
+            self.put(f"stick{i}", self.at(points[i, 0], points[i, 1], HALF_HEIGHT), TURN + rng.uniform(-0.08, 0.08))
             self.paint(f"stick{i}", names[i])
         self._color = names[0]
         self.instruction = f"hand the {self._color} stick over to the left hand"

@@ -63,11 +63,11 @@ class PickPlace(Task):
         points = scatter(rng, blocks + plates, (-0.14, -0.34), (0.16, 0.06), apart=self.RADIUS[self.level] + 0.065)
         names = colors(rng, blocks + plates)
         for i in range(plates):
-            self.put(f"plate{i}", self.at(*points[i]))
+            self.put(f"plate{i}", self.at(points[i, 0], points[i, 1]))
             self.paint(f"plate{i}", names[i])
         self._turn = rng.uniform(-1, 1, blocks) * self.TURN[self.level]
         for i in range(blocks):
-            self.put(f"block{i}", self.at(*points[plates + i], HALF), self._turn[i])
+            self.put(f"block{i}", self.at(points[plates + i, 0], points[plates + i, 1], HALF), self._turn[i])
             self.paint(f"block{i}", names[plates + i])
         self._plate, self._block = names[0], names[plates]
         self.instruction = f"put the {self._block} block on the {self._plate} plate"

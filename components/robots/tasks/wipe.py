@@ -72,7 +72,7 @@ class Wipe(Task):
             spots = middles[:, None] + offsets * np.stack([np.cos(slopes), np.sin(slopes)], -1)[:, None]
             if self._stains == 1 or np.linalg.norm(spots[0][:, None] - spots[1][None], axis=-1).min() > 0.075:
                 break
-        self._spots = spots + (self.shape.workspace_x, 0.0)
+        self._spots = spots + np.array([self.shape.workspace_x, 0.0])
         self._dirty = np.ones((self._stains, CELLS), bool)
         for i, spot in enumerate(self._spots.reshape(-1, 2)):
             self.put(f"cell{i}", (spot[0], spot[1], 0.0))
