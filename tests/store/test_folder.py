@@ -100,6 +100,23 @@ def test_key_below_an_object_is_a_clear_error(folder_store: Store) -> None:
         folder_store.create("a", b"x")
 
 
+def test_object_replaced_while_it_is_read_is_no_false_alarm(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader opened the old bytes, then finds the hash of the new ones: it must look again, not cry damage."""
+    folder_store.overwrite("k", b"old")
+    real, replaced = folder_store._known, []  # type: ignore[attr-defined]
+
+    def known(key: str) -> tuple[str, ...]:
+        if not replaced:
+            replaced.append(key)
+            folder_store.overwrite("k", b"new")
+        return real(key)
+
+    monkeypatch.setattr(folder_store, "_known", known)
+    assert folder_store.read("k") == b"new"
+
+
 def test_replace_cut_short_leaves_a_readable_object(folder_store: Store, root: Path) -> None:
     """Killed between the hash file and the rename: the old object is still whole, and can be replaced."""
     made = folder_store.replace("channel", b"old", None)
