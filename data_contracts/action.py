@@ -70,3 +70,8 @@ def gripper_dims(space: Space, joints_per_arm: int) -> tuple[int, int]:
     """Indices of the two gripper dimensions, left then right."""
     per_arm = 7 if space == "eef14" else joints_per_arm + 1
     return per_arm - 1, 2 * per_arm - 1
+
+
+def angle_dims(space: Space) -> tuple[int, ...]:
+    """Indices of dimensions that are Euler angles in (-pi, pi]: their differences are to be wrapped into it."""
+    return (3, 4, 5, 10, 11, 12) if space == "eef14" else ()

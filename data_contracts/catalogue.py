@@ -1,4 +1,4 @@
-"""The catalogue of reasons and the thresholds of the checks, read from `limits/*.json`: data, so that a change is a diff."""
+"""Reasons and thresholds of the checks, read from `limits/*.json`: they are data, so that a change is a clean diff."""
 
 from __future__ import annotations
 

@@ -1,0 +1,55 @@
+"""The episode's clock: `timestamp` in nanoseconds, one per frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.agibot.checks.places import frames, in_file
+from data_contracts.catalogue import finding, thresholds
+from data_contracts.reasons import Finding
+
+_WHERE = in_file("timestamp")
+
+
+def check_clock(stamps: NDArray[np.int64], fps: int) -> Iterator[Finding]:
+    """`stamps` (N,) ns must rise at the robot's frame rate."""
+    limits, nominal = thresholds(), 1000.0 / fps
+    periods = (stamps[1:].astype(np.float64) - stamps[:-1]) / 1e6  # ms; float, since hostile int64 differences overflow
+    back = periods <= 0
+    if back.any():
+        message = f"timestamps don't rise at {int(back.sum())} of {len(stamps)} frames, at worst {periods.min():.3f} ms"
+        yield finding("time.not-increasing", message, f"{_WHERE}, {_after(back)}")
+        return
+    duration, expected = periods.sum() / 1000, (len(stamps) - 1) / fps
+    if not 0.1 < duration / expected < 10:
+        message = f"{len(stamps)} frames take {duration:.6g} s by their timestamps, {expected:.3f} s are expected"
+        yield finding("time.unit", message, _WHERE)
+        return
+    median = float(np.median(periods))
+    if abs(median / nominal - 1) > limits.period_tolerance:
+        yield finding("time.rate", f"the median frame period is {median:.2f} ms, the robot's {nominal:.2f} ms", _WHERE)
+    elif abs(duration / expected - 1) > limits.duration_tolerance:
+        message = f"{len(stamps)} frames take {duration:.3f} s, {expected:.3f} s are expected"
+        yield finding("time.unit", message, _WHERE)
+    long = periods > limits.gap_s * 1000
+    if long.any():
+        message = f"{int(long.sum())} pauses, the longest of {periods.max() / 1000:.3f} s"
+        yield finding("time.gap", message, f"{_WHERE}, {_after(long)}")
+    short = (periods > limits.short_gap_periods * nominal) & ~long
+    if short.any():
+        message = f"{int(short.sum())} frame periods exceed {limits.short_gap_periods:g} nominal ones"
+        yield finding("time.short-gap", f"{message}, up to {periods[short].max():.1f} ms", f"{_WHERE}, {_after(short)}")
+    jitter = float(np.percentile(np.abs(periods - nominal), 99))
+    if jitter > limits.jitter_ms:
+        message = (
+            f"99 % of the frame periods are within {jitter:.1f} ms of {nominal:.2f} ms; {limits.jitter_ms:g} is usual"
+        )
+        yield finding("time.jitter", message, _WHERE)
+
+
+def _after(mask: NDArray[np.bool_]) -> str:
+    """The frames that come after a bad period."""
+    return frames(np.concatenate([[False], mask]))

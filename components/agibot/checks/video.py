@@ -1,0 +1,144 @@
+"""Videos: decoded from first to last frame, counted, measured. A container's own frame count is no evidence.
+
+The file comes from outside: only the MP4 demuxer is offered (a playlist that calls itself .mp4 opens nothing else),
+image sizes are bounded before anything is decoded, and so is the number of frames.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import av
+import numpy as np
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from components.agibot.blob import Blob
+from data_contracts.catalogue import finding, thresholds
+from data_contracts.embodiment import Camera
+from data_contracts.reasons import Finding
+
+SAMPLES = 8
+"""Frames of each video that are looked at for statistics and film strips, evenly spread."""
+SAMPLE_SIZE = (160, 120)
+FORMAT = "mov"
+"""FFmpeg's name of the MP4 demuxer."""
+
+
+@dataclass
+class VideoInfo:
+    """What was seen of one video."""
+
+    frames: int = 0
+    codec: str = ""
+    pixel_format: str = ""
+    samples: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
+    """(S, 120, 160, 3) RGB"""
+
+
+class _Stop(Exception):
+    """Nothing more can be learnt from this video."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.finding_code = code
+
+
+def check_video(blob: Blob, camera: Camera, count: int, fps: int) -> tuple[VideoInfo, list[Finding]]:
+    """Decode the whole video of an episode of `count` frames. Never raises for its content."""
+    info, findings = VideoInfo(), []
+    where = blob.name
+    if blob.size == 0:
+        return info, [finding("video.empty-file", f"{camera.name} has no bytes", where)]
+    try:
+        with blob.open() as file, _container(file) as container:
+            stream = _stream(container, camera)
+            findings += _check_stream(stream, camera, fps, where)
+            times = _decode(container, stream, info, count, camera.name)
+            findings += _check_times(times, stream, camera, fps, where)
+    except _Stop as stop:
+        return info, [*findings, finding(stop.finding_code, str(stop), where)]
+    except (OSError, ValueError, ArithmeticError, MemoryError) as error:  # FFmpegError is an OSError or a ValueError
+        return info, [*findings, finding("video.unreadable", f"{camera.name}: {_short(error)}", where)]
+    if info.frames != count:
+        message = f"{camera.name} has {info.frames} frames, the episode {count}"
+        findings.append(finding("video.frame-count", message, where))
+    return info, findings
+
+
+def _container(file: Any) -> Any:
+    try:
+        return av.open(file, "r", format=FORMAT)
+    except av.FFmpegError as error:
+        raise _Stop("video.unreadable", f"no MP4 that can be opened: {_short(error)}") from None
+
+
+def _stream(container: Any, camera: Camera) -> VideoStream:
+    if not container.streams.video:
+        raise _Stop("video.unreadable", f"{camera.name} holds no video stream")
+    stream = container.streams.video[0]
+    context = stream.codec_context
+    if context is None:
+        raise _Stop("video.unreadable", f"{camera.name} is in a codec that this FFmpeg lacks")
+    if not 0 < context.width * context.height <= thresholds().max_pixels:
+        raise _Stop("video.resolution", f"{camera.name} claims {context.width}x{context.height} pixels")
+    context.thread_count = 1  # episodes share the cores already
+    context.options = {"err_detect": "explode"}
+    return stream
+
+
+def _check_stream(stream: VideoStream, camera: Camera, fps: int, where: str) -> list[Finding]:
+    found, context = [], stream.codec_context
+    if (context.width, context.height) != (camera.width, camera.height):
+        message = f"{camera.name} is {context.width}x{context.height}, the robot's {camera.width}x{camera.height}"
+        found.append(finding("video.resolution", message, where))
+    rate = float(stream.average_rate or 0)
+    if abs(rate - fps) > 0.01 * fps:
+        found.append(
+            finding("video.rate", f"{camera.name} says {rate:.3f} frames per second, the robot has {fps}", where)
+        )
+    return found
+
+
+def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, name: str) -> list[int]:
+    """Decode every frame into `info`; the packets' times in units of the stream's time base."""
+    info.codec, info.pixel_format = stream.codec_context.name, str(stream.codec_context.pix_fmt)
+    wanted = set(np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int).tolist())
+    most, times, samples = 2 * count + 1000, [], []
+    try:
+        for packet in container.demux(stream):
+            if packet.pts is not None and packet.size:
+                times.append(packet.pts)
+            for frame in packet.decode():
+                if frame.is_corrupt:
+                    raise _Stop("video.undecodable", f"{name}: frame {info.frames} of {count} is corrupt")
+                if info.frames in wanted:
+                    small = frame.reformat(*SAMPLE_SIZE, format="rgb24")
+                    samples.append(small.to_ndarray())
+                info.frames += 1
+            if info.frames > most:
+                raise _Stop("video.frame-count", f"{name} has more than {most} frames, the episode {count}")
+    except av.FFmpegError as error:
+        message = f"{name}: frame {info.frames} of {count} can't be decoded: {_short(error)}"
+        raise _Stop("video.undecodable", message) from None
+    if samples:
+        info.samples = np.stack(samples)
+    return times
+
+
+def _check_times(times: list[int], stream: VideoStream, camera: Camera, fps: int, where: str) -> list[Finding]:
+    if len(times) < 2 or not stream.time_base:
+        return []
+    steps = np.diff(np.sort(np.asarray(times, np.float64))) * float(stream.time_base) * fps
+    bad = np.abs(steps - 1) > 0.1
+    if not bad.any():
+        return []
+    message = (
+        f"{camera.name}: {int(bad.sum())} of {len(steps)} frame steps are not 1/{fps} s, up to {steps.max():.2f} of it"
+    )
+    return [finding("video.pts-irregular", message, f"{where}, frame {int(bad.argmax()) + 1}")]
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,154 @@
+"""Validates a whole raw drop: every episode on its own, in parallel, then what only the drop as a whole can tell."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from components.agibot.drop import Drop, open_drop
+from components.agibot.examine import Examined, Job, Settings, examine, stem
+from components.agibot.pool import Failure, run_tasks
+from components.store.errors import ConfigurationError
+from components.telemetry.progress import progress
+from data_contracts.catalogue import finding, thresholds
+from data_contracts.embodiment import load_embodiment
+from data_contracts.report import Summary, ValidationReport
+
+
+def validate(
+    source: Path | str,
+    *,
+    embodiment: str = "agibot_g1",
+    cameras: Sequence[str] = ("head_color", "hand_left_color", "hand_right_color"),
+    calibration: bool = True,
+    repair: bool = True,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> ValidationReport:
+    """Validate the drop at `source`, a folder or a tar. Shows progress on stderr unless `quiet`.
+
+    A finding that belongs to no episode is listed under episode_id -1 (and task_id -1 if it belongs to no task).
+    Raises ConfigurationError if there is nothing at `source` or the embodiment or a camera is unknown.
+    """
+    settings = make_settings(embodiment, cameras, calibration, repair)
+    drop = open_drop(Path(source))
+    with progress(len(drop.episodes), "validating", "episodes", quiet=quiet) as bar:
+        examined = examine_drop(drop, settings, workers=workers, advance=lambda: bar.advance(1))
+    return report(str(source), examined, settings)
+
+
+def make_settings(embodiment: str, cameras: Sequence[str], calibration: bool, repair: bool) -> Settings:
+    """Checked settings. Raises ConfigurationError that lists what is known."""
+    try:
+        robot = load_embodiment(embodiment)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    known = [c.name for c in robot.cameras]
+    for camera in cameras:
+        if camera not in known:
+            raise ConfigurationError(f"{embodiment} has no camera {camera!r}; it has {', '.join(known)}")
+    return Settings(embodiment, tuple(cameras), calibration, repair)
+
+
+def examine_drop(
+    drop: Drop,
+    settings: Settings,
+    folder: Path | None = None,
+    workers: int | None = None,
+    advance: Callable[[], None] | None = None,
+) -> list[Examined]:
+    """Every episode's record in key order, then the findings about the drop itself. Equal drops give equal lists.
+
+    With a `folder`, what publishing needs is kept there, and what an earlier start kept is not done again.
+    """
+    sources, done = list(drop.episodes.values()), dict[int, Examined]()
+    for number, source in enumerate(sources):
+        if folder is not None and (known := _kept(folder, *source.key)) is not None:
+            done[number] = known
+    missing = [n for n in range(len(sources)) if n not in done]
+    jobs = [Job(sources[n], settings, str(folder or "")) for n in missing]
+    for _ in done if advance else ():
+        advance()  # type: ignore[misc]
+    for position, result in run_tasks(examine, jobs, _deadline, workers):
+        done[missing[position]] = _crashed(jobs[position], result) if isinstance(result, Failure) else result
+        if advance:
+            advance()
+    return refuse_copies([done[n] for n in range(len(sources))]) + _about_drop(drop)
+
+
+def _deadline(job: Job) -> float:
+    limits = thresholds()
+    return limits.seconds_per_episode + limits.seconds_per_megabyte * job.source.size / 1e6
+
+
+def _kept(folder: Path, task_id: int, episode_id: int) -> Examined | None:
+    """What an earlier start found out about an episode, if it finished with it."""
+    path = stem(folder, task_id, episode_id)
+    try:
+        return Examined.model_validate_json(path.with_name(path.name + ".json").read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
+def _crashed(job: Job, failure: Failure) -> Examined:
+    source = job.source
+    names = f"task {source.task_id}, episode {source.episode_id}"
+    found = finding("archive.reader-crashed", f"{names} can't be read: {failure.message}", next_blob(job))
+    return Examined(
+        task_id=source.task_id, episode_id=source.episode_id, verdict="quarantined",
+        findings=(*source.findings, found), instruction=source.entry.task_name if source.entry else "",
+    )  # fmt: skip
+
+
+def next_blob(job: Job) -> str:
+    """A place to start looking at an episode's files."""
+    first = next(iter(job.source.blobs()), None)
+    return first.name if first else ""
+
+
+def refuse_copies(examined: list[Examined]) -> list[Examined]:
+    """Of usable episodes that move exactly alike, the first in key order is kept."""
+    first: dict[str, Examined] = {}
+    out = []
+    for episode in examined:
+        original = first.setdefault(episode.motion, episode) if episode.usable and episode.motion else episode
+        if original is not episode:
+            message = f"all {episode.frames} frames move as in task {original.task_id}, episode {original.episode_id}"
+            found = finding("duplicate.episode", message, f"task {original.task_id}, episode {original.episode_id}")
+            episode = episode.model_copy(update={"verdict": "quarantined", "findings": (*episode.findings, found)})
+        out.append(episode)
+    return out
+
+
+def _about_drop(drop: Drop) -> list[Examined]:
+    return [
+        Examined(task_id=task, episode_id=episode, verdict="quarantined", findings=tuple(found))
+        for (task, episode), found in sorted(drop.findings.items())
+    ]
+
+
+def report(source: str, examined: Iterable[Examined], settings: Settings) -> ValidationReport:
+    """The JSON document of `orrery episodes validate`."""
+    episodes = list(examined)
+    counts = Counter(e.verdict for e in episodes)
+    frames = sum(e.frames for e in episodes if e.usable)
+    summary = Summary(
+        accepted=counts["accepted"], repaired=counts["repaired"], quarantined=counts["quarantined"],
+        frames=frames, seconds=round(frames / settings.robot.fps, 6),
+    )  # fmt: skip
+    return ValidationReport(source=source, episodes=tuple(e.as_verdict() for e in episodes), summary=summary)
+
+
+def count_reasons(examined: Iterable[Examined], severity: str = "error") -> dict[str, int]:
+    """Episodes by reason code, most frequent first."""
+    counts = Counter(code for e in examined for code in {f.code for f in e.findings if f.severity == severity})
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def report_json(document: ValidationReport) -> str:
+    """Readable JSON of a report."""
+    return json.dumps(document.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False)
