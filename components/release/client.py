@@ -116,4 +116,4 @@ def _protocol(url: str) -> ModuleType:
 
 def _unanswered(error: Any) -> bool:
     """The connection failed or the time ran out, as against an answer that refuses."""
-    return str(error.status()).upper() in ("STATUSCODE.UNAVAILABLE", "STATUSCODE.DEADLINE_EXCEEDED")
+    return str(error.status()).upper() in ("503", "STATUSCODE.UNAVAILABLE", "STATUSCODE.DEADLINE_EXCEEDED")

@@ -156,7 +156,7 @@ def check_inference(body: bytes, header_length: str | None) -> None:
             raise Refused(400, f"{HEADER_LENGTH} {header_length[:20]!r} does not fit a body of {end} bytes")
         end = int(header_length)
     try:
-        document = json.loads(body[:end])
+        document = json.loads(body[:end].decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         what = "nested too deeply" if isinstance(error, RecursionError) else f"no JSON: {error}"
         raise Refused(400, f"the request is {what}") from None
@@ -168,6 +168,14 @@ def check_inference(body: bytes, header_length: str | None) -> None:
             _count(value, key)
     for tensor in inputs:
         _check_tensor(tensor)
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Two members of one name would be read differently here and by Triton."""
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("an object has two members of the same name")
+    return members
 
 
 def _check_tensor(tensor: object) -> None:

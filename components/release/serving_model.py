@@ -56,11 +56,17 @@ class ServingModel:
 
     @classmethod
     def load(cls, folder: Path) -> ServingModel:
-        """From a published version's folder (`bundle.json` beside the weights)."""
+        """From a published version's folder (`bundle.json` beside the weights). A first act proves that it can act:
+        what is wrong with a policy ends its loading, not a robot's request."""
         from components.envisioner.policy import Policy
 
         bundle = PolicyBundle.model_validate_json((folder / "bundle.json").read_bytes())
-        return cls(bundle, Policy.load(bundle, folder))
+        policy = Policy.load(bundle, folder)
+        memory = np.zeros(
+            (bundle.memory.frames, len(bundle.cameras), bundle.image_height, bundle.image_width, 3), np.uint8
+        )
+        policy.act(memory, np.asarray(bundle.action.state.mean, np.float32), bundle.instructions[0], 0)
+        return cls(bundle, policy)
 
     def answer(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """(chunk, D) float32 actions. Raises RequestError; the session is as before if anything goes wrong."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from components.store.api import Store
 from components.store.errors import IntegrityError, OrreryError
+from components.store.files import explain_os_error
 from data_contracts.bundle import PolicyBundle
 from data_contracts.lineage import StageRecord
 
@@ -78,8 +79,11 @@ def materialise(store: Store, record: StageRecord, folder: Path) -> Path:
     if not any(ref.path.startswith("triton/") for ref in record.objects):
         raise OrreryError(f"{record.prefix} holds no Triton repository; publish the policy with release.publish first")
     shutil.rmtree(folder, ignore_errors=True)
-    for ref in record.objects:
-        _bring(store.fetch(f"{record.prefix}/{ref.path}", ref.sha256), _inside(folder, ref.path))
+    try:
+        for ref in record.objects:
+            _bring(store.fetch(f"{record.prefix}/{ref.path}", ref.sha256), _inside(folder, ref.path))
+    except OSError as error:
+        raise explain_os_error(error, record.prefix, str(folder)) from error
     return folder / "triton"
 
 

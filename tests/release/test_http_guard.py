@@ -40,6 +40,8 @@ def test_what_the_protocol_allows_passes(good: bytes) -> None:
         (b"", "no JSON"),
         (b"\xff\xfe", "no JSON"),
         (b"[]", "needs 'inputs'"),
+        (b'{"inputs":[{"name":"s","shape":[9],"data":[1]}],' + body()[1:], "two members of the same name"),
+        (body().decode().encode("utf-16"), "no JSON"),
         (b'{"inputs": []}', "needs 'inputs'"),
         (b'{"inputs": [3]}', "needs a 'name'"),
         (body(shape=[10**10]), "shape"),

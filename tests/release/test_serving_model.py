@@ -146,6 +146,16 @@ def test_a_failure_inside_the_policy_leaves_the_session_as_it_was(published: Any
     np.testing.assert_array_equal(*after)
 
 
+def test_a_policy_that_can_not_act_does_not_load(published: Any, tmp_path: Path) -> None:
+    """Six memory frames in the bundle, three in the network: found when loading, not on a robot's first request."""
+    for name in ("model.safetensors", "codec.safetensors"):
+        (tmp_path / name).symlink_to(published.folder / name)
+    memory = published.bundle.memory.model_copy(update={"frames": 6})
+    (tmp_path / "bundle.json").write_text(published.bundle.model_copy(update={"memory": memory}).model_dump_json())
+    with pytest.raises(ValueError, match="memory must be"):
+        ServingModel.load(tmp_path)
+
+
 def test_actions_that_are_not_finite_never_leave(published: Any) -> None:
     class Diverged:
         def act(self, *arguments: Any) -> np.ndarray:

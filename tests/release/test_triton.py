@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tritonclient.grpc
+from tritonclient.utils import InferenceServerException
 
 from components.release import check
 from components.release.client import PolicyClient
@@ -190,6 +192,14 @@ def test_nobody_can_load_or_unload_models_over_the_network(server: TritonServer,
     policy = published.bundle.policy
     status, _ = post(server, f"/v2/repository/models/{policy}/unload", b"{}")
     assert status >= 400
+    with tritonclient.grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as admin:
+        for forbidden in (
+            lambda: admin.unload_model(policy),
+            lambda: admin.register_system_shared_memory("x", "/x", 16),
+            lambda: admin.update_log_settings({"log_file": "/tmp/x"}),
+        ):
+            with pytest.raises(InferenceServerException, match=r"restricted|unavailable"):
+                forbidden()
     with PolicyClient(server.http_url, policy) as client:
         client.infer(tensors(published.bundle, "still-here", reset=np.array([True])))
 
