@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,7 @@ class Pipeline:
 
     name: str
     summary: str
-    inputs: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def load(self) -> Any:
         """The KFP pipeline (imports kfp and the component shells)."""
@@ -44,9 +45,7 @@ LOOP = (
 )
 """The pipelines of the whole loop, in their order."""
 
-DROP_INTAKE = Pipeline(
-    "drop_intake", "validate a raw drop that was uploaded (--set drop=FOLDER), publish a dataset version"
-)
+DROP_INTAKE = Pipeline("drop_intake", "validate an uploaded raw drop (--set drop=FOLDER), publish a dataset version")
 
 PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE)}
 

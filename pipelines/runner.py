@@ -138,9 +138,7 @@ def arguments(
 
 def _config(configs: Mapping[str, Contract], name: str, pipeline: Pipeline) -> str:
     if name not in configs:
-        raise ConfigurationError(
-            f"{pipeline.name} takes an uploaded drop, and the recipe names none; say --set drop=FOLDER"
-        )
+        raise ConfigurationError(f"{pipeline.name} takes an uploaded drop, but none is named; say --set drop=FOLDER")
     return canonical_json(configs[name])
 
 

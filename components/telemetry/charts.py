@@ -153,6 +153,7 @@ class Node:
 
 def graph(nodes: Sequence[Node], node_width: int = 184, node_height: int = 50) -> Svg:
     """The run's graph, top to bottom. Edges that another path already implies are left out, so that it can be read."""
+    nodes = _ordered(nodes)
     edges = _reduced(nodes)
     layers = _layers(nodes, edges)
     gap_x, gap_y, margin = 22, 40, 6
@@ -189,6 +190,22 @@ def _box(node: Node, x: float, y: float, width: int, height: int) -> str:
         f'<text x="{x + 12:.0f}" y="{y + 21:.0f}" fill="var(--ink)" font-size="13.5" font-weight="600">{name}</text>'
         f'<text x="{x + 12:.0f}" y="{y + 39:.0f}" fill="var(--soft)" font-size="12">{note}</text></g>'
     )
+
+
+def _ordered(nodes: Sequence[Node]) -> list[Node]:
+    """The nodes with every node behind those it takes from, else as given. A cycle is broken where it is met."""
+    known = {node.name: node for node in nodes}
+    placed: dict[str, Node] = {}
+
+    def place(node: Node, above: frozenset[str]) -> None:
+        for name in node.after:
+            if name in known and name not in placed and name not in above:
+                place(known[name], above | {node.name})
+        placed.setdefault(node.name, node)
+
+    for node in nodes:
+        place(node, frozenset())
+    return list(placed.values())
 
 
 def _reduced(nodes: Sequence[Node]) -> list[tuple[str, str]]:

@@ -39,6 +39,14 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True)
+class Heading:
+    """A heading inside a section."""
+
+    text: str
+    kind: ClassVar[str] = "heading"
+
+
+@dataclass(frozen=True, slots=True)
 class Preformatted:
     """Monospaced text, kept as it is: configurations, hashes, commands."""
 
@@ -146,7 +154,7 @@ class Details:
     kind: ClassVar[str] = "details"
 
 
-Block = Text | Preformatted | Facts | Table | Figure | Video | Gallery | Verdict | Details
+Block = Text | Heading | Preformatted | Facts | Table | Figure | Video | Gallery | Verdict | Details
 
 
 @dataclass(frozen=True, slots=True)

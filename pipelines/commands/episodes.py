@@ -71,12 +71,9 @@ def validate(
     as_json: JsonOption = False,
 ) -> None:
     """Check every episode of a raw drop. Exit code 1 if one must be quarantined."""
-    from components.agibot.validate import validate_drop
+    from components.agibot import validate as intake
 
-    from components.agibot.config import IntakeConfig
-    from pipelines.recipes.overrides import checked
-
-    report = validate_drop(source, checked(IntakeConfig, {"embodiment": embodiment}, "validation"))
+    report = intake.validate(source, embodiment=embodiment)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

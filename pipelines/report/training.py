@@ -6,29 +6,39 @@ import json
 import math
 
 from components.telemetry.charts import Curve, curves
-from components.telemetry.report import Block, Facts, Figure, Gallery, Section, Text
+from components.telemetry.report import Block, Facts, Figure, Gallery, Heading, Section, Text
 from data_contracts.lineage import StageRecord
 from pipelines.estimate import spoken
 from pipelines.report.reading import Reader
 
 _NOT_LOSSES = {"step", "seconds", "lr", "learning_rate"}
-_TITLES = {
-    "ge_base.stage1": "GE-Base, stage 1: multi-rate",
-    "ge_base.stage2": "GE-Base, stage 2: low frequency",
-    "ge_act.pretrain": "GE-Act, phase 1: action pretraining",
-    "ge_act.adapt": "GE-Act, phase 2: video adaptation",
-    "ge_act.specialize": "GE-Act, phase 3: action specialization",
-    "ge_act.from_scratch": "Control: the same network without GE-Base",
+_FAMILIES = {
+    "GE-Base: the world model": {
+        "ge_base.codec": "Codec",
+        "ge_base.stage1": "Stage 1: multi-rate",
+        "ge_base.stage2": "Stage 2: low frequency",
+    },
+    "GE-Act: the policy": {
+        "ge_act.pretrain": "Phase 1: action pretraining",
+        "ge_act.adapt": "Phase 2: video adaptation",
+        "ge_act.specialize": "Phase 3: action specialization",
+        "ge_act.from_scratch": "Control: the same network without GE-Base",
+    },
 }
 
 
 def sections(reader: Reader) -> list[Section]:
+    models = {record.stage: record for _, record in reader.versions if record.kind == "models"}
+    named = {stage for titles in _FAMILIES.values() for stage in titles}
+    others = {stage: stage for stage in models if stage not in named}
     found = []
-    for _, record in reader.versions:
-        if record.kind == "models":
-            blocks = _blocks(reader, record)
-            if blocks:
-                found.append(Section(_TITLES.get(record.stage, record.stage), blocks))
+    for family, titles in {**_FAMILIES, "Training": others}.items():
+        blocks: list[Block] = []
+        for stage, title in titles.items():
+            inner = _blocks(reader, models[stage]) if stage in models else []
+            blocks += [Heading(title), *inner] if inner else []
+        if blocks:
+            found.append(Section(family, blocks))
     return found
 
 

@@ -129,7 +129,7 @@ def test_everything_that_exists_is_shown_and_escaped(loop: Loop) -> None:
 
     report = assemble(loop.store, loop.finish())
     assert [s.title for s in report.sections] == [
-        "Stages", "Dataset agibot.intake", "GE-Base, stage 1: multi-rate", "Closed loop", "Gate", "Lineage",
+        "Stages", "Dataset agibot.intake", "GE-Base: the world model", "Closed loop", "Gate", "Lineage",
     ]  # fmt: skip
     text = render(report)
     assert "<script" not in text
@@ -170,7 +170,7 @@ def test_objects_that_lie_are_left_out(loop: Loop) -> None:
     loop.stage("ge_act.evaluate-policy", "evaluations", {"result.json": b"[]"})
     loop.stage("ge_base.stage1", "models", {"losses.jsonl": b'{"step": 1, "loss": NaN}\n[1]\n\xff\n'})
     titles = [s.title for s in assemble(loop.store, loop.finish()).sections]
-    assert titles == ["Stages", "GE-Base, stage 1: multi-rate", "Lineage"]
+    assert titles == ["Stages", "GE-Base: the world model", "Lineage"]
 
 
 def test_large_films_are_named_not_inlined(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:

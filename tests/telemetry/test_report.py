@@ -152,6 +152,14 @@ def test_the_graph_leaves_out_what_another_path_implies() -> None:
     assert charts._reduced(nodes) == [("a", "b"), ("b", "c")]
 
 
+def test_the_graph_does_not_depend_on_the_order_of_its_nodes() -> None:
+    """Stages that end in the same second may be listed in any order."""
+    forward = [charts.Node("a"), charts.Node("b", after=("a",)), charts.Node("c", after=("b",))]
+    assert [n.name for n in charts._ordered(forward[::-1])] == ["a", "b", "c"]
+    circle = [charts.Node("a", after=("b",)), charts.Node("b", after=("a",)), charts.Node("c", after=("c",))]
+    assert "<svg" in charts.graph(circle).markup
+
+
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
