@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 OnLine = Callable[[str], None]
-OnStart = Callable[[str], None]
+OnStart = Callable[[str, Mapping[str, Any]], None]
 OnEnd = Callable[[str, int], None]
 GRACE_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -38,8 +38,8 @@ def run(
 ) -> dict[str, str]:
     """Run a KFP pipeline here; its outputs by name, or an empty dictionary if a task failed.
 
-    Tasks get `environment` on top of this process's. `on_start(task)` and `on_end(task, exit_code)` frame each task and
-    `on_line` gets what it printed, one line at a time, without KFP's own log.
+    Tasks get `environment` on top of this process's. `on_start(task, parameters)` and `on_end(task, exit_code)` frame
+    each task, and `on_line` gets what it printed, one line at a time, without KFP's own log.
     """
     from kfp import local
 
@@ -85,8 +85,8 @@ class _Starter:
         self._on_start, self._on_line, self._on_end = on_start, on_line, on_end
 
     def __call__(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
-        task = _task_of(full_command)
-        self._on_start(task)
+        task, parameters = _task_of(full_command)
+        self._on_start(task, parameters)
         process = subprocess.Popen(
             full_command,
             stdin=subprocess.DEVNULL,
@@ -123,10 +123,11 @@ def _starting(starter: _Starter) -> Iterator[None]:
         handler.run_local_subprocess = original
 
 
-def _task_of(command: list[str]) -> str:
-    """The task's name: the folder in which KFP wants the executor's output."""
+def _task_of(command: list[str]) -> tuple[str, dict[str, Any]]:
+    """The task's name (the folder in which KFP wants the executor's output) and its input parameters."""
     executor_input = json.loads(command[command.index("--executor_input") + 1])
-    return Path(executor_input["outputs"]["outputFile"]).parent.name
+    parameters = executor_input.get("inputs", {}).get("parameterValues", {})
+    return Path(executor_input["outputs"]["outputFile"]).parent.name, parameters
 
 
 def _without_kfp(lines: Any) -> Iterator[str]:

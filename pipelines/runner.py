@@ -21,6 +21,7 @@ from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import kfp_local, runs
 from pipelines.catalog import Pipeline
 from pipelines.display import Display
+from pipelines.effective import differences
 from pipelines.estimate import Forecast, spoken
 
 if TYPE_CHECKING:
@@ -190,6 +191,7 @@ class _Part:
     display: Display
     _record: _Record = field(init=False)
     _log: TextIO = field(init=False)
+    _asked: dict[str, Any] = field(default_factory=dict)
     _failure: StageFailed | None = None
     _seen: set[str] = field(default_factory=set)
 
@@ -203,7 +205,8 @@ class _Part:
             self._record.outputs = {name: RecordRef.model_validate_json(value) for name, value in made.items()}
             return made
 
-    def _start(self, task: str) -> None:
+    def _start(self, task: str, parameters: Mapping[str, Any]) -> None:
+        self._asked = json.loads(parameters.get("config", "{}"))
         folder = runs.home() / "logs" / self.run_id
         folder.mkdir(parents=True, exist_ok=True)
         self._log = (folder / f"{self.pipeline.name}.{task}.log").open("w", encoding="utf-8")
@@ -221,11 +224,20 @@ class _Part:
         if code == 0:
             status = fresh[-1] if fresh else StageStatus(name=task, status="succeeded")
             self.display.finish(task, status)
+            for difference in self._not_as_asked(status):
+                self.display.say(f"warning: {status.name} did not use its configuration as asked: {difference}")
         else:
             self.display.fail(task)
             status = self._failed(task, code, fresh)
             self._failure = StageFailed(f"{status.name}: {status.message}", code if code in EXIT_CODES else 1)
         self._record.ended(status.name)
+
+    def _not_as_asked(self, status: StageStatus) -> list[str]:
+        """Where the recorded effective configuration differs from what was asked for."""
+        try:
+            return differences(self._asked, load_record(self.store, status.prefix))
+        except OrreryError:
+            return []
 
     def _failed(self, task: str, code: int, fresh: Sequence[StageStatus]) -> StageStatus:
         """The failed stage's status, written if the stage could not write it itself."""

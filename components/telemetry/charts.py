@@ -151,7 +151,7 @@ class Node:
     tooltip: str = ""
 
 
-def graph(nodes: Sequence[Node], node_width: int = 184, node_height: int = 50) -> Svg:
+def graph(nodes: Sequence[Node], node_width: int = 228, node_height: int = 50) -> Svg:
     """The run's graph, top to bottom. Edges that another path already implies are left out, so that it can be read."""
     nodes = _ordered(nodes)
     edges = _reduced(nodes)
@@ -162,9 +162,8 @@ def graph(nodes: Sequence[Node], node_width: int = 184, node_height: int = 50) -
     height = len(layers) * (node_height + gap_y) - gap_y + 2 * margin
     place: dict[str, tuple[float, float]] = {}
     for depth, layer in enumerate(layers):
-        left = (width - (len(layer) * (node_width + gap_x) - gap_x)) / 2
-        for i, name in enumerate(layer):
-            place[name] = (left + i * (node_width + gap_x), margin + depth * (node_height + gap_y))
+        for i, name in enumerate(layer):  # from the left: the trunk is what a narrow screen shows first
+            place[name] = (margin + i * (node_width + gap_x), margin + depth * (node_height + gap_y))
     parts = [
         f'<svg class="graph" xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}" role="img" aria-label="The stages, and what each takes from which">'
@@ -182,12 +181,12 @@ def graph(nodes: Sequence[Node], node_width: int = 184, node_height: int = 50) -
 
 def _box(node: Node, x: float, y: float, width: int, height: int) -> str:
     colour = "var(--line)" if node.tone == "plain" else f"var(--{node.tone})"
-    name, note = escape(_short(node.name, 23)), escape(_short(node.note, 27))
+    name, note = escape(_short(node.name, 27)), escape(_short(node.note, 27))
     return (
         f"<g><title>{escape(node.tooltip or node.name)}</title>"
         f'<rect x="{x:.0f}" y="{y:.0f}" width="{width}" height="{height}" rx="9" fill="var(--paper)" '
         f'stroke="{colour}" stroke-width="1.8"/>'
-        f'<text x="{x + 12:.0f}" y="{y + 21:.0f}" fill="var(--ink)" font-size="13.5" font-weight="600">{name}</text>'
+        f'<text x="{x + 12:.0f}" y="{y + 21:.0f}" fill="var(--ink)" font-size="13" font-weight="600">{name}</text>'
         f'<text x="{x + 12:.0f}" y="{y + 39:.0f}" fill="var(--soft)" font-size="12">{note}</text></g>'
     )
 

@@ -26,11 +26,12 @@ def assemble(store: Store, run: runs.Run) -> page.Report:
         *lineage.sections(reader),
     ]
     head = run.head
+    cached = sum(stage.status == "cached" for _, stage in run.stages)
     facts = [
         ("Recipe", head.recipe),
         ("Started (UTC)", head.started_at[:19].replace("T", " ")),
         ("Took", spoken(head.seconds)),
-        ("Stages", f"{len(run.stages)}, {sum(s.status == 'cached' for _, s in run.stages)} were already there"),
+        ("Stages", f"{len(run.stages)}" + (f", {cached} already there" if cached else "")),
         *evaluation.facts(reader),
         *release.facts(reader),
     ]

@@ -94,4 +94,4 @@ def _findings(validation: ValidationReport) -> list[Block]:
     if not rows:
         return []
     table = Table(["Task", "Episode", "Verdict", "Reason", "What was found", "Where"], rows[:200])
-    return [Details(f"{len(rows)} findings", [table], open=len(rows) <= 10)]
+    return [Details(f"{len(rows)} finding{'s' if len(rows) > 1 else ''}", [table], open=len(rows) <= 10)]

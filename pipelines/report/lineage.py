@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-from components.telemetry.report import Block, Cell, Details, Preformatted, Row, Section, Table
+from components.telemetry.report import Block, Cell, Details, Preformatted, Row, Section, Table, Text
 from data_contracts.lineage import StageRecord
+from pipelines.effective import differences
 from pipelines.report.reading import Reader
 
 MOST_OBJECTS = 100
@@ -54,6 +55,9 @@ def _details(record: StageRecord) -> list[Block]:
         blocks.append(Table(["Input", "Version", "Content"], inputs))
     if record.metrics:
         blocks.append(Table(["Metric", "Value"], [[k, str(v)] for k, v in sorted(record.metrics.items())]))
+    changed = differences(record.config, record)
+    if changed:
+        blocks.append(Text("Not used as asked: " + "; ".join(changed), "warn"))
     blocks.append(Preformatted(json.dumps(record.config, indent=1, ensure_ascii=False, sort_keys=True)))
     blocks.append(Table(["Object", "Bytes", "SHA-256"], objects))
     return blocks

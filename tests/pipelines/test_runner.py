@@ -117,6 +117,16 @@ def test_an_interrupted_run_says_so(place: Path) -> None:
     assert "interrupted" in run.head.message
 
 
+def test_what_was_not_used_as_asked_is_said(place: Path) -> None:
+    """A learning rate that is ignored in silence spoils a month of runs."""
+    code, said = finish(start(place, effective="good bye"))
+    assert code == 0
+    assert "warning: toy.second did not use its configuration as asked: text: asked for hello, used good bye" in said
+    assert said.count("warning") == 1
+    run = runs.find(open_store(str(place / "store")))
+    assert "good bye" in (place / "home" / "reports" / f"{run.run}.html").read_text()
+
+
 def test_a_store_that_is_none_is_said_at_once(place: Path) -> None:
     """A wrong path must not surface as a traceback minutes later, in some stage."""
     (place / "store").write_text("a file where the folder should be")

@@ -17,12 +17,14 @@ ERRORS: dict[str, type[OrreryError]] = {"work": OrreryError, "configuration": Co
 
 
 class ToyConfig(Contract):
-    """`fail` names how `second` ends; `wait` keeps it busy; `trace` is a file that every build appends its stage to."""
+    """`fail` names how `second` ends; `wait` keeps it busy; `trace` is a file that every build appends its stage to;
+    `effective` is what it says it used for `text`."""
 
     text: str = "hello"
     fail: str = ""
     wait: float = 0.0
     trace: str = ""
+    effective: str = ""
 
 
 def first(store: Store, config: ToyConfig, seed: int) -> StageRecord:
@@ -49,7 +51,8 @@ def _stage(store: Store, stage: str, config: ToyConfig, seed: int, inputs: dict[
                 time.sleep(config.wait / 10)
                 bar.advance()
         (ws.out / "text.txt").write_text(config.text)
-        return {"length": len(config.text)}
+        metrics: dict[str, Metric] = {"length": len(config.text)}
+        return metrics | ({"effective/text": config.effective} if config.effective else {})
 
     return run_stage(
         store=store, stage=stage, kind="models", name="toy", inputs=inputs, config=config, seed=seed,
