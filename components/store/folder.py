@@ -12,7 +12,7 @@ import os
 import stat as modes
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from components.store.api import Stat
@@ -55,9 +55,7 @@ class FolderStore:
             raise ConfigurationError(
                 f"the store {self.root} is a file; set ORRERY_STORE to a folder or to s3://bucket/prefix"
             )
-        with self._explained("opening the store"):
-            (self._internal / "tmp").mkdir(parents=True, exist_ok=True)
-            self._sweep()
+        self._sweep()
 
     def __repr__(self) -> str:
         return f"FolderStore({self.url!r})"
@@ -296,12 +294,11 @@ class FolderStore:
 
     def _sweep(self) -> None:
         """Remove what killed writers left half-written: nobody writes to a file for an hour without touching it."""
-        for entry in os.scandir(self._internal / "tmp"):
-            try:
-                if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
-                    os.unlink(entry.path)
-            except FileNotFoundError:
-                continue
+        with suppress(OSError):  # nothing was written yet, or this store is for reading only
+            for entry in os.scandir(self._internal / "tmp"):
+                with suppress(FileNotFoundError):
+                    if time.time() - entry.stat().st_mtime > _ABANDONED_SECONDS:
+                        os.unlink(entry.path)
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:

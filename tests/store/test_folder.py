@@ -51,6 +51,7 @@ def test_symbolic_links_are_not_followed(folder_store: Store, root: Path, tmp_pa
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"secret")
+    root.mkdir()
     (root / "link").symlink_to(outside)
     (root / "file").symlink_to(outside / "secret")
     for action in (
@@ -144,8 +145,17 @@ def test_full_disk_is_one_clear_error_and_leaves_nothing(
     folder_store.create("k", b"x")
 
 
+def test_looking_leaves_no_trace(tmp_path: Path) -> None:
+    """`orrery models list` in any folder must not make a store there."""
+    store = open_store(str(tmp_path / "no store"))
+    assert list(store.list("models")) == []
+    assert store.stat("models/x") is None
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_abandoned_parts_are_swept(folder_store: Store, root: Path) -> None:
     old, new = root / ".store" / "tmp" / "1-dead.part", root / ".store" / "tmp" / "2-alive.part"
+    old.parent.mkdir(parents=True)
     for part in (old, new):
         part.write_bytes(b"x")
     os.utime(old, (time.time() - 7200,) * 2)
