@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import TextIO
 
 from data_contracts.lineage import StageStatus
-from pipelines.estimate import Forecast, spoken
+from pipelines.estimate import Forecast, roughly, spoken
 
 _PROGRESS = re.compile(
     r"(?P<what>[^:]+): (?P<amount>\S+/\S+ \S+ \(\d+ %\))(?:, (?P<left>[\dhmins ]+) left)?(?P<more>.*)"
@@ -110,7 +110,7 @@ class Display:
 
     def _left(self) -> str:
         left = self._forecast.left()
-        return f"  · about {spoken(max(1.0, left))} left" if left >= 0.5 else ""
+        return f"  · about {roughly(left)} left" if left >= 0.5 else ""
 
     def _clear(self) -> None:
         if self._live:

@@ -75,6 +75,11 @@ class Forecast:
         return min(4.0, max(0.3, (self._taken + 60.0) / (self._planned + 60.0)))
 
 
+def roughly(seconds: float) -> str:
+    """An estimate as people say it; more digits would only pretend to know."""
+    return f"{max(1, round(seconds))} s" if seconds < 99.5 else spoken(seconds)
+
+
 def spoken(seconds: float) -> str:
     """A duration as people say it: 45 s, 3 min, 1 h 20 min."""
     if seconds < 10:

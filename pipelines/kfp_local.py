@@ -26,6 +26,7 @@ OnStart = Callable[[str, Mapping[str, Any]], None]
 OnEnd = Callable[[str, int], None]
 GRACE_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
+_prctl = ctypes.CDLL(None).prctl  # looked up here: between fork and exec nothing may take a lock
 
 
 def run(
@@ -145,7 +146,7 @@ def _without_kfp(lines: Any) -> Iterator[str]:
 
 def _die_with_parent() -> None:
     """In the child, before exec: a runner that is killed takes its stage along, and leaves nothing running."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -22,7 +22,7 @@ from pipelines import kfp_local, runs
 from pipelines.catalog import Pipeline
 from pipelines.display import Display
 from pipelines.effective import differences
-from pipelines.estimate import Forecast, spoken
+from pipelines.estimate import Forecast, roughly
 
 if TYPE_CHECKING:
     from pipelines.recipes.types import Recipe
@@ -68,7 +68,7 @@ def run(
     outputs = dict(given or {})
     with runs.alive(run_id), Display(forecast, tasks) as display:
         title = "orrery demo" if group == runs.GROUP else group
-        plan = f"{len(tasks)} stages, about {spoken(forecast.left())}"
+        plan = f"{len(tasks)} stages, about {roughly(forecast.left())}"
         display.say(f"{title} · recipe {recipe.name} · run {run_id} · {plan}")
         try:
             with _Record(store, group, run_id, recipe) if len(pipelines) > 1 else contextlib.nullcontext():

@@ -14,6 +14,7 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -25,17 +26,34 @@ from data_contracts.lineage import RunRecord, StageStatus
 
 GROUP = "demo"
 INTERRUPTED = "the run was interrupted; start it again, finished stages are not repeated"
+_ENDED = {"status": "failed", "message": INTERRUPTED}
+"""What a record that still says `running` says of a run that is gone."""
 _RUN_KEY = re.compile(r"^runs/([a-z0-9_]+)/([A-Za-z0-9._-]+)/(run\.json|stages/[A-Za-z0-9._-]+\.json)$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Run:
-    """One run: its parts by pipeline, in the order in which they started, and their stages."""
+    """One run: its parts by pipeline, in the order in which they started; its stages are read when asked for."""
 
     run: str
     parts: tuple[RunRecord, ...]
-    stages: tuple[tuple[str, StageStatus], ...]
-    """(pipeline, stage) in the order in which they started."""
+    store: Store
+    keys: tuple[tuple[str, str], ...]
+    """(pipeline, key) of every stage's status."""
+
+    @cached_property
+    def stages(self) -> tuple[tuple[str, StageStatus], ...]:
+        """(pipeline, status) of every stage, in the order in which they ended, else started."""
+        stages: list[tuple[str, StageStatus]] = []
+        for pipeline, stage_key in self.keys:
+            with contextlib.suppress(ValidationError, NotFound):
+                stages.append((pipeline, StageStatus.model_validate_json(self.store.read(stage_key))))
+        ended = [(part.pipeline, name) for part in self.parts for name in part.stages]
+        place = {stage: i for i, stage in enumerate(ended)}
+        stages.sort(key=lambda item: (place.get((item[0], item[1].name), len(place)), item[1].started_at))
+        if self.head.status != "running":
+            stages = [(p, s.model_copy(update=_ENDED) if s.status == "running" else s) for p, s in stages]
+        return tuple(stages)
 
     @property
     def head(self) -> RunRecord:
@@ -51,7 +69,7 @@ class Run:
         """One entry of `orrery runs list --json`."""
         head = self.head
         return {"run": self.run, "pipeline": head.pipeline, "recipe": head.recipe, "status": head.status,
-                "started_at": head.started_at, "seconds": head.seconds, "stages": len(self.stages)}  # fmt: skip
+                "started_at": head.started_at, "seconds": head.seconds, "stages": len(self.keys)}  # fmt: skip
 
 
 def new_id(recipe: str) -> str:
@@ -116,19 +134,10 @@ def find(store: Store, name: str = "last") -> Run:
 
 
 def _assemble(store: Store, run: str, parts: list[RunRecord], keys: list[tuple[str, str]]) -> Run:
-    stages: list[tuple[str, StageStatus]] = []
-    for pipeline, stage_key in keys:
-        with contextlib.suppress(ValidationError, NotFound):
-            stages.append((pipeline, StageStatus.model_validate_json(store.read(stage_key))))
     parts = sorted(parts, key=lambda part: part.started_at)
-    ended = [(part.pipeline, name) for part in parts for name in part.stages]
-    place = {stage: i for i, stage in enumerate(ended)}
-    stages.sort(key=lambda item: (place.get((item[0], item[1].name), len(place)), item[1].started_at))
     if any(part.status == "running" for part in parts) and not is_alive(run):
-        ending = {"status": "failed", "message": INTERRUPTED}
-        parts = [part.model_copy(update=ending) if part.status == "running" else part for part in parts]
-        stages = [(p, s.model_copy(update=ending) if s.status == "running" else s) for p, s in stages]
-    return Run(run, tuple(parts), tuple(stages))
+        parts = [part.model_copy(update=_ENDED) if part.status == "running" else part for part in parts]
+    return Run(run, tuple(parts), store, tuple(keys))
 
 
 # A run of this machine holds a lock on a file of its own for as long as its process lives, however it dies.
