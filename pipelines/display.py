@@ -91,7 +91,7 @@ class Display:
             self.say(f"{self._label()}  {what}  {status.prefix}{self._left()}")
             self._task = ""
 
-    def fail(self, task: str) -> None:
+    def fail(self) -> None:
         with self._lock:
             self.say(f"{self._label()}  failed after {spoken(self.elapsed())}")
             self._task = ""

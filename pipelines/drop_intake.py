@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kfp import dsl
 
 from components.agibot.component import agibot_adopt, agibot_intake
+from pipelines.dag import titled
 
 
 class Published(NamedTuple):
@@ -13,7 +14,6 @@ class Published(NamedTuple):
 
 @dsl.pipeline(name="drop-intake", display_name="Drop intake", description=__doc__)
 def drop_intake(store: str, seed: int, adopt_config: str, intake_config: str) -> Published:
-    raw = agibot_adopt(store=store, seed=seed, config=adopt_config).set_display_name("Adopt the drop")
+    raw = titled("Adopt the drop", agibot_adopt(store=store, seed=seed, config=adopt_config))
     dataset = agibot_intake(store=store, seed=seed, config=intake_config, raw=raw.output)
-    dataset.set_display_name("Validate and publish")
-    return Published(dataset=dataset.output)
+    return Published(dataset=titled("Validate and publish", dataset).output)

@@ -2,9 +2,11 @@
 
 from typing import NamedTuple
 
+from kfp import dsl
+
 from components.agibot.component import agibot_intake
 from components.robots.component import robots_record
-from kfp import dsl
+from pipelines.dag import titled
 
 
 class Published(NamedTuple):
@@ -13,8 +15,6 @@ class Published(NamedTuple):
 
 @dsl.pipeline(name="episode-intake", display_name="Episode intake", description=__doc__)
 def episode_intake(store: str, seed: int, record_config: str, intake_config: str) -> Published:
-    raw = robots_record(store=store, seed=seed, config=record_config).set_display_name("Record episodes")
-    dataset = agibot_intake(store=store, seed=seed, config=intake_config, raw=raw.output).set_display_name(
-        "Validate and publish"
-    )
-    return Published(dataset=dataset.output)
+    raw = titled("Record episodes", robots_record(store=store, seed=seed, config=record_config))
+    dataset = agibot_intake(store=store, seed=seed, config=intake_config, raw=raw.output)
+    return Published(dataset=titled("Validate and publish", dataset).output)

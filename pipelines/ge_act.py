@@ -6,6 +6,7 @@
 from typing import NamedTuple
 
 from kfp import dsl
+from kfp.dsl import PipelineTask
 
 from components.ge_act.component import (
     ge_act_adapt,
@@ -14,6 +15,7 @@ from components.ge_act.component import (
     ge_act_pretrain,
     ge_act_specialize,
 )
+from pipelines.dag import titled
 
 
 class Policy(NamedTuple):
@@ -41,28 +43,26 @@ def ge_act(
 ) -> Policy:
     expert = ge_act_pretrain(
         store=store, seed=seed, config=pretrain_config, dataset=dataset, frames=frames, codec=codec, video=video
-    ).set_display_name("Phase 1: action pretraining")
-    adapted = ge_act_adapt(
-        store=store, seed=seed, config=adapt_config, frames=frames, codec=codec, video=video
-    ).set_display_name("Phase 2: video adaptation")
+    )
+    adapted = ge_act_adapt(store=store, seed=seed, config=adapt_config, frames=frames, codec=codec, video=video)
     model = ge_act_specialize(
         store=store, seed=seed, config=specialize_config, dataset=dataset, frames=frames, codec=codec,
         video=adapted.output, expert=expert.output,
-    ).set_display_name("Phase 3: action specialization")  # fmt: skip
+    )  # fmt: skip
     control = ge_act_from_scratch(
         store=store, seed=seed, config=from_scratch_config, dataset=dataset, frames=frames, codec=codec
-    ).set_display_name("Control: without GE-Base")
+    )
+    titled("Phase 1: action pretraining", expert)
+    titled("Phase 2: video adaptation", adapted)
+    titled("Phase 3: action specialization", model)
+    titled("Control: without GE-Base", control)
 
-    ge_act_evaluate(
-        store=store, seed=seed, config=evaluate_expert_config, frames=frames, codec=codec
-    ).set_display_name("Arm: scripted expert")  # fmt: skip
-    mean_action = ge_act_evaluate(
-        store=store, seed=seed, config=evaluate_mean_action_config, frames=frames, codec=codec
-    ).set_display_name("Arm: mean action")
-    evaluation = ge_act_evaluate(
-        store=store, seed=seed, config=evaluate_policy_config, frames=frames, codec=codec, policy=model.output
-    ).set_display_name("Arm: GE-Act")
-    ge_act_evaluate(
-        store=store, seed=seed, config=evaluate_from_scratch_config, frames=frames, codec=codec, policy=control.output
-    ).set_display_name("Arm: without GE-Base")
+    def arm(title: str, config: str, policy: str = "") -> PipelineTask:
+        task = ge_act_evaluate(store=store, seed=seed, config=config, frames=frames, codec=codec, policy=policy)
+        return titled(f"Arm: {title}", task)
+
+    arm("scripted expert", evaluate_expert_config)
+    mean_action = arm("mean action", evaluate_mean_action_config)
+    evaluation = arm("GE-Act", evaluate_policy_config, model.output)
+    arm("without GE-Base", evaluate_from_scratch_config, control.output)
     return Policy(model=model.output, evaluation=evaluation.output, mean_action=mean_action.output)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kfp import dsl
 
 from components.ge_base.component import ge_base_codec, ge_base_frames, ge_base_stage1, ge_base_stage2
+from pipelines.dag import titled
 
 
 class WorldModel(NamedTuple):
@@ -29,8 +30,8 @@ def ge_base(
     low_frequency = ge_base_stage2(
         store=store, seed=seed, config=stage2_config, frames=frames.output, codec=codec.output, video=multi_rate.output
     )
-    frames.set_display_name("Frames at the network's size")
-    codec.set_display_name("Codec")
-    multi_rate.set_display_name("Stage 1: multi-rate")
-    low_frequency.set_display_name("Stage 2: low frequency")
+    titled("Frames at the network's size", frames)
+    titled("Codec", codec)
+    titled("Stage 1: multi-rate", multi_rate)
+    titled("Stage 2: low frequency", low_frequency)
     return WorldModel(frames=frames.output, codec=codec.output, video=low_frequency.output)

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from kfp import dsl
 
 from components.release.component import release_candidate, release_check, release_gate, release_publish
+from pipelines.dag import titled
 
 
 class Release(NamedTuple):
@@ -28,15 +29,17 @@ def policy_release(
     gate = release_gate(
         store=store, seed=seed, config=gate_config, model=model, codec=codec, frames=frames,
         evaluation=evaluation, mean_action=mean_action,
-    ).set_display_name("Gate")  # fmt: skip
+    )  # fmt: skip
     published = release_publish(
         store=store, seed=seed, config=publish_config, model=model, codec=codec, frames=frames,
         evaluation=evaluation, gate=gate.output,
-    ).set_display_name("Publish the bundle")  # fmt: skip
-    check = release_check(
-        store=store, seed=seed, config=check_config, published=published.output
-    ).set_display_name("Ask the real server")  # fmt: skip
-    release_candidate(
+    )  # fmt: skip
+    check = release_check(store=store, seed=seed, config=check_config, published=published.output)
+    candidate = release_candidate(
         store=store, seed=seed, config=candidate_config, published=published.output, check=check.output
-    ).set_display_name("Make it the candidate")
+    )
+    titled("Gate", gate)
+    titled("Publish the bundle", published)
+    titled("Ask the real server", check)
+    titled("Make it the candidate", candidate)
     return Release(policy=published.output)

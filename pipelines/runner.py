@@ -62,7 +62,7 @@ def run(
     run_id = runs.new_id(recipe.name)
     functions = {pipeline.name: pipeline.load() for pipeline in pipelines}
     titles = {name: kfp_local.tasks(function) for name, function in functions.items()}
-    tasks = {task: title for part in titles.values() for task, title in part.items()}
+    tasks = {f"{name}/{task}": title for name, part in titles.items() for task, title in part.items()}
     group = runs.GROUP if len(pipelines) > 1 else pipelines[0].name
     forecast = forecast_of(store, recipe, group, titles)
     outputs = dict(given or {})
@@ -148,17 +148,17 @@ def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Mapping[str, It
 
     `tasks` names the tasks of each pipeline in their order, which is the order in which an earlier run's stages ended.
     """
-    every = [task for names in tasks.values() for task in names]
+    every = [f"{pipeline}/{task}" for pipeline, names in tasks.items() for task in names]
     earlier = [run for run in runs.read_all(store) if run.head.recipe == recipe.name]
     before: dict[str, float] = {}
     for run in earlier[:8]:
         statuses = {(pipeline, stage.name): stage for pipeline, stage in run.stages}
         for part in run.parts:
             for task, name in zip(tasks.get(part.pipeline, ()), part.stages, strict=False):
-                stage = statuses.get((part.pipeline, name))
-                if stage and task not in before and stage.status in ("succeeded", "cached"):
-                    before[task] = _work(store, stage)
-    declared = {task: seconds for task in every for name, seconds in recipe.estimates.items() if _is(task, name)}
+                stage, key = statuses.get((part.pipeline, name)), f"{part.pipeline}/{task}"
+                if stage and key not in before and stage.status in ("succeeded", "cached"):
+                    before[key] = _work(store, stage)
+    declared = {task: seconds for task in every for name, seconds in recipe.estimates.items() if runs_stage(task, name)}
     config = json.loads(canonical_json(recipe))
     same = any(r.head.pipeline == group and r.head.status == "succeeded" and r.head.config == config for r in earlier)
     return Forecast(every, before, declared, expect_cached=same)
@@ -174,9 +174,9 @@ def _work(store: Store, stage: StageStatus) -> float:
         return stage.seconds
 
 
-def _is(task: str, stage: str) -> bool:
-    """Whether a KFP task (`ge-act-evaluate-2`) runs the stage (`ge_act.evaluate`)."""
-    name = stage.replace(".", "-").replace("_", "-")
+def runs_stage(task: str, stage: str) -> bool:
+    """Whether a task (`ge-act-evaluate-2` or `ge_act/ge-act-evaluate-2`) runs the stage (`ge_act.evaluate`)."""
+    task, name = task.rpartition("/")[2], stage.replace(".", "-").replace("_", "-")
     return task == name or (task.startswith(name + "-") and task.removeprefix(name + "-").isdigit())
 
 
@@ -205,12 +205,15 @@ class _Part:
             self._record.outputs = {name: RecordRef.model_validate_json(value) for name, value in made.items()}
             return made
 
+    def _key(self, task: str) -> str:
+        return f"{self.pipeline.name}/{task}"
+
     def _start(self, task: str, parameters: Mapping[str, Any]) -> None:
         self._asked = json.loads(parameters.get("config", "{}"))
         folder = runs.home() / "logs" / self.run_id
         folder.mkdir(parents=True, exist_ok=True)
         self._log = (folder / f"{self.pipeline.name}.{task}.log").open("w", encoding="utf-8")
-        self.display.begin(task)
+        self.display.begin(self._key(task))
 
     def _line(self, text: str) -> None:
         with contextlib.suppress(OSError):  # a full disk is the stage's to report
@@ -223,11 +226,11 @@ class _Part:
         fresh = self._fresh_statuses()
         if code == 0:
             status = fresh[-1] if fresh else StageStatus(name=task, status="succeeded")
-            self.display.finish(task, status)
+            self.display.finish(self._key(task), status)
             for difference in self._not_as_asked(status):
                 self.display.say(f"warning: {status.name} did not use its configuration as asked: {difference}")
         else:
-            self.display.fail(task)
+            self.display.fail()
             status = self._failed(task, code, fresh)
             self._failure = StageFailed(f"{status.name}: {status.message}", code if code in EXIT_CODES else 1)
         self._record.ended(status.name)

@@ -42,6 +42,13 @@ def test_it_compiles_with_the_stages_of_the_paper(pipeline: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
+def test_kfp_keeps_no_cache_of_its_own(pipeline: str, tmp_path: Path) -> None:
+    """KFP's cache does not see code: after a new image it would hand on what the old one made."""
+    for task in documents(pipeline, tmp_path)["root"]["dag"]["tasks"].values():
+        assert not task.get("cachingOptions", {}).get("enableCache"), task["taskInfo"]["name"]
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
 def test_equal_code_compiles_to_equal_bytes(pipeline: str, tmp_path: Path) -> None:
     """A YAML file that changes by itself cannot be reviewed."""
     once = compile_to(find(pipeline), tmp_path / "a").read_bytes()

@@ -30,13 +30,13 @@ def test_a_recipe_configures_every_parameter_of_every_pipeline(name: str) -> Non
 def test_estimates_name_real_stages(name: str) -> None:
     """An estimate under a wrong name silently counts for nothing."""
     from pipelines.kfp_local import tasks
-    from pipelines.runner import _is
+    from pipelines.runner import runs_stage
 
     every = [task for pipeline in LOOP for task in tasks(pipeline.load())]
     estimates = recipe(name).estimates
     for stage in estimates:
-        assert any(_is(task, stage) for task in every), f"{stage} is no stage"
-    assert [task for task in every if not any(_is(task, stage) for stage in estimates)] == []
+        assert any(runs_stage(task, stage) for task in every), f"{stage} is no stage"
+    assert [task for task in every if not any(runs_stage(task, stage) for stage in estimates)] == []
 
 
 @pytest.mark.parametrize(

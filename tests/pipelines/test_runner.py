@@ -117,6 +117,29 @@ def test_an_interrupted_run_says_so(place: Path) -> None:
     assert "interrupted" in run.head.message
 
 
+def test_pipelines_of_one_run_hand_on_their_outputs(place: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`orrery demo` is such a run: one id, one record for the whole, one report; and `orrery run` finds its outputs."""
+    from toy_run import ToyPipeline, ToyRecipe
+
+    from pipelines import runner
+
+    store = open_store(str(place / "store"))
+    follow = ToyPipeline("toy_next", {"toy": ("toy",)})
+    outcome = runner.run([ToyPipeline(), follow], ToyRecipe(), store)  # type: ignore[list-item, arg-type]
+    assert outcome.run.document()["pipeline"] == "demo"
+    assert [part.pipeline for part in outcome.run.parts] == ["demo", "toy", "toy_next"]
+    assert [(pipeline, s.name) for pipeline, s in outcome.run.stages] == [
+        ("toy", "toy.first"), ("toy", "toy.second"), ("toy_next", "toy.second"),
+    ]  # fmt: skip
+    found = runner.inputs(store, follow, ToyRecipe(), [])  # type: ignore[arg-type]
+    assert json.loads(found["toy"]) == outcome.run.parts[1].outputs["toy"].model_dump()
+    assert found == runner.inputs(store, follow, ToyRecipe(), [f"toy={json.loads(found['toy'])['prefix']}"])  # type: ignore[arg-type]
+    capfd.readouterr()
+    again = runner.run([ToyPipeline(), follow], ToyRecipe(), store)  # type: ignore[list-item, arg-type]
+    assert {s.status for _, s in again.run.stages} == {"cached"}
+    assert "3 stages, about 4 s" in capfd.readouterr().err
+
+
 def test_what_was_not_used_as_asked_is_said(place: Path) -> None:
     """A learning rate that is ignored in silence spoils a month of runs."""
     code, said = finish(start(place, effective="good bye"))

@@ -32,3 +32,9 @@ def toy(store: str, seed: int, first_config: str, second_config: str) -> Made:
     one = toy_first(store=store, seed=seed, config=first_config).set_display_name("First")
     two = toy_second(store=store, seed=seed, config=second_config, source=one.output)
     return Made(toy=two.output)
+
+
+@dsl.pipeline(name="toy-next")
+def toy_next(store: str, seed: int, toy: str, third_config: str) -> Made:
+    """Takes what `toy` hands on."""
+    return Made(toy=toy_second(store=store, seed=seed, config=third_config, source=toy).output)

@@ -25,10 +25,11 @@ class ToyRecipe(Contract):
     seed: int = 0
     first: ToyConfig = ToyConfig()
     second: ToyConfig = ToyConfig()
+    third: ToyConfig = ToyConfig(text="third")
     estimates: dict[str, float] = Field(default_factory=dict)
 
     def stages(self) -> dict[str, Contract]:
-        return {"first": self.first, "second": self.second}
+        return {"first": self.first, "second": self.second, "third": self.third}
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,9 @@ class ToyPipeline:
     inputs: dict[str, str] = field(default_factory=dict)
 
     def load(self) -> Any:
-        from toy_pipeline import toy
+        import toy_pipeline
 
-        return toy
+        return getattr(toy_pipeline, self.name)
 
 
 if __name__ == "__main__":
