@@ -20,8 +20,8 @@ from data_contracts.embodiment import Embodiment
 Array = NDArray[np.float64]
 
 TOLERANCE_POSITION, TOLERANCE_ANGLE = 2e-5, 2e-4
-DAMPING = 1e-3
-POSTURE_GAIN = 0.05
+DAMPING = 5e-3
+POSTURE_GAIN = 0.1
 ITERATION_METRES, ITERATION_RADIANS, ITERATION_JOINT = 0.10, 0.40, 0.50
 """Most that one iteration corrects, or moves a joint: far targets must not throw the arm into another branch."""
 
@@ -85,6 +85,7 @@ class Kinematics:
         self.lower = np.asarray(embodiment.arms.lower)
         self.upper = np.asarray(embodiment.arms.upper)
         self.rest = np.array([*shape.left.rest, *shape.right.rest])
+        self.mobility = np.array([*shape.left.mobility, *shape.right.mobility])
         spec = mujoco.MjSpec()
         spec.compiler.degree = False
         for index, (side, arm) in enumerate(zip(SIDES, (shape.left, shape.right), strict=True)):
@@ -108,7 +109,7 @@ class Kinematics:
         An unreachable target gives the nearest pose that the damped steps reach; it never raises.
         """
         q = np.clip(start, self.lower, self.upper)
-        for _ in range(iterations):
+        for i in range(iterations):
             self._move(q)
             errors = [self._error(arm, target) for arm, target in enumerate(targets)]
             if all(_small(e) for e in errors):
@@ -117,10 +118,11 @@ class Kinematics:
             for arm, error in enumerate(errors):
                 if not _small(error):
                     part = slice(arm * self.joints, (arm + 1) * self.joints)
-                    q[part] = self._step(arm, part, q[part], error)
+                    # The pull to rest leaks into the task where damping acts: the last iterations do without.
+                    q[part] = self._step(arm, part, q[part], error, POSTURE_GAIN if i < iterations // 2 else 0.0)
         return q
 
-    def _step(self, arm: int, part: slice, q: Array, error: Array) -> Array:
+    def _step(self, arm: int, part: slice, q: Array, error: Array, posture: float) -> Array:
         mujoco.mj_jacBody(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._flanges[arm])
         jacobian = self._jacobian[:, part]
         low, high = self.lower[part] - q, self.upper[part] - q
@@ -129,8 +131,9 @@ class Kinematics:
         step, free = np.zeros(self.joints), np.ones(self.joints, bool)
         for _ in range(2):  # joints that the first solution drives past a limit go to it; the others make up for that
             j = jacobian[:, free]
-            inverse = j.T @ np.linalg.inv(j @ j.T + DAMPING**2 * np.eye(6))
-            drift = POSTURE_GAIN * (self.rest[part] - q)[free]
+            weighted = self.mobility[part][free, None] * j.T
+            inverse = weighted @ np.linalg.inv(j @ weighted + DAMPING**2 * np.eye(6))
+            drift = posture * (self.rest[part] - q)[free]
             step[free] = inverse @ (error - jacobian[:, ~free] @ step[~free]) + drift - inverse @ (j @ drift)
             blocked = free & ((step > high) | (step < low))
             step = np.clip(step, low, high)

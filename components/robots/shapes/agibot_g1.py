@@ -30,6 +30,7 @@ def shape() -> RobotShape:
         flange_x=(0.0, 0.0, 1.0),
         flange_z=fore,
         rest=(0.25, -1.25, 0.0, 0.35, 0.0, -0.75, 0.0),
+        mobility=(1.0,) * 7,
     )
     look = (0.53, 0.0, -0.70)
     return RobotShape(

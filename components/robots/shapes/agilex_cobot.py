@@ -33,6 +33,7 @@ def shape() -> RobotShape:
         flange_x=(0.0, 1.0, 0.0),
         flange_z=(1.0, 0.0, 0.0),
         rest=(0.0, 1.75, -1.55, 0.0, 0.65, 0.0),
+        mobility=(1.0,) * 6,
     )
     look = (0.44, 0.0, 0.08)
     return RobotShape(

@@ -50,6 +50,8 @@ class ArmShape:
     flange_z: Vector
     rest: tuple[float, ...]
     """Joint angles (rad) that the redundant degree of freedom is drawn to."""
+    mobility: tuple[float, ...]
+    """How readily inverse kinematics moves each joint: 1, or less for one that should stay near its rest."""
 
     def mirrored(self) -> ArmShape:
         """The right arm as the left's reflection in the plane y = 0, with the same sense of each axis reflected.
@@ -65,6 +67,7 @@ class ArmShape:
             flange_x=_negate(_reflect(self.flange_x)),
             flange_z=_reflect(self.flange_z),
             rest=tuple(-q for q in self.rest),
+            mobility=self.mobility,
         )
 
     def shifted(self, offset: Vector) -> ArmShape:
@@ -78,6 +81,7 @@ class ArmShape:
             flange_x=self.flange_x,
             flange_z=self.flange_z,
             rest=self.rest,
+            mobility=self.mobility,
         )
 
     @property

@@ -15,14 +15,16 @@ CELLS = 6
 CELL_RADIUS = 0.018
 SPONGE = (0.030, 0.018, 0.020)
 """Half sizes (m), along the table frame's x, y, z at no yaw; the fingers hold the sides at +-y."""
-GRIP_HEIGHT = 0.022
-"""Tool point over the table when the sponge lies on it (m)."""
+ON_TABLE = 0.0015
+"""Height (m) of its lowest corner at which the sponge still wipes: a dragged box rattles by less than this."""
+PRESS_ON = 0.006
+"""How far below the table top the stroke is commanded (m), so that lag in the arms does not lift the sponge."""
 
 
 class Wipe(Task):
     """Level 1: a short stain across. Level 2: longer, any direction. Level 3: two stains, the colour is named.
 
-    A spot is gone once the sponge has been over it while touching the table. Done when all spots of the named stain
+    A spot is gone once the sponge has been over it on the table. Done when all spots of the named stain
     are gone.
     """
 
@@ -91,8 +93,9 @@ class Wipe(Task):
         self.put("sponge", tip, float(np.arctan2(side[1], side[0]) - np.pi / 2))
 
     def done(self) -> bool:
-        if self.touches(("table",), "sponge") and self.touches(pads("right"), "sponge"):
-            sponge = self.data.body("sponge")
+        sponge = self.data.body("sponge")
+        low = sponge.xpos[2] - np.abs(sponge.xmat.reshape(3, 3)[2]) @ np.array(SPONGE)
+        if low < ON_TABLE and self.touches(pads("right"), "sponge"):
             local = (self._spots - sponge.xpos[:2]) @ sponge.xmat.reshape(3, 3)[:2, :2]
             under = (np.abs(local[..., 0]) < SPONGE[0]) & (np.abs(local[..., 1]) < SPONGE[1] + 0.006)
             for stain, cell in zip(*np.nonzero(under & self._dirty), strict=True):
@@ -118,4 +121,4 @@ class Wipe(Task):
         flange, sponge = self.data.body("right_flange"), self.data.body("sponge")
         tip = flange.xpos + self.shape.tool_offset * flange.xmat.reshape(3, 3)[:, 2]
         offset = tip - sponge.xpos
-        return np.array([spot[0] + offset[0], spot[1] + offset[1], SPONGE[2] + offset[2] - 0.003])
+        return np.array([spot[0] + offset[0], spot[1] + offset[1], SPONGE[2] + offset[2] - PRESS_ON])
