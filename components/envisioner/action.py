@@ -75,9 +75,7 @@ class ActionExpert(nn.Module):
         b, n = times.shape
         unique = torch.stack([times[:, 0], times[:, -1]], dim=1)  # the state token's and the actions'
         six, one = self.time_embed(unique.flatten(), batch_size=b, hidden_dtype=self.proj_in.weight.dtype)
-        index = torch.ones(n, dtype=torch.long, device=times.device)
-        index[0] = 0
-        return six.view(b, 2, -1)[:, index], one.view(b, 2, -1)[:, index]
+        return _spread(six.view(b, 2, -1), n), _spread(one.view(b, 2, -1), n)
 
 
 def _block(
@@ -95,6 +93,11 @@ def _block(
     read = read.transpose(1, 2).flatten(2).unflatten(1, (draws, n)).transpose(0, 1).flatten(0, 1)
     x = x + cross.to_out[0](read)
     return x + block.ff(block.norm2(x) * (1 + scale_f) + shift_f) * gate_f
+
+
+def _spread(pair: Tensor, tokens: int) -> Tensor:
+    """(B, 2, D), of the first token and of all others -> (B, tokens, D)."""
+    return torch.cat([pair[:, :1], pair[:, 1:].expand(-1, tokens - 1, -1)], dim=1)
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:

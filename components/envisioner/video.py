@@ -60,7 +60,7 @@ class GEBase(LTXVideoTransformer3DModel):
         if self.settings.position_grid is not None:
             x = x + self.position_embed[:v].repeat(b, f, 1)
         rope = self._rope(x, f, h, w)
-        modulation, final = self._timesteps(timestep, v, h * w)
+        modulation, final = self._timesteps(timestep, v)
         context = self.caption_projection(text).repeat_interleave(v, dim=0)
         bias = ((1 - text_mask.to(x.dtype)) * -10000.0).unsqueeze(1).repeat_interleave(v, dim=0)
 
@@ -72,7 +72,7 @@ class GEBase(LTXVideoTransformer3DModel):
                 features.append(x.reshape(b, v * f * h * w, -1))
 
         shift, scale = (self.scale_shift_table + final[:, :, None]).unbind(dim=2)
-        x = self.proj_out(self.norm_out(x) * (1 + scale) + shift)
+        x = self.proj_out(_modulate(self.norm_out(x), shift, scale))
         return x.reshape(b, v, f, h, w, c).permute(0, 1, 5, 2, 3, 4), features
 
     def _rope(self, x: Tensor, f: int, h: int, w: int) -> tuple[Tensor, Tensor]:
@@ -83,19 +83,16 @@ class GEBase(LTXVideoTransformer3DModel):
         )
         return self.rope(x[:1], f, h, w, scale)
 
-    def _timesteps(self, timestep: Tensor, views: int, cells: int) -> tuple[Tensor, Tensor]:
-        """AdaLN vectors per token, (B*V, F*H*W, 6*width) and (B*V, F*H*W, width).
+    def _timesteps(self, timestep: Tensor, views: int) -> tuple[Tensor, Tensor]:
+        """AdaLN vectors per view and latent frame, (B*V, F, 6, width) and (B*V, F, width).
 
-        The time MLP runs once per latent frame, not per token: tokens of a frame share their timestep.
+        All tokens of a frame share their timestep, so neither the time MLP nor the modulation runs per token.
         """
         b, f = timestep.shape
         six, one = self.time_embed(timestep.flatten(), batch_size=b, hidden_dtype=self.proj_in.weight.dtype)
         six = six.view(b, 1, f, -1) + self.view_ada(self.view_embed[:views])[None, :, None]
         one = one.view(b, 1, f, -1) + self.view_embed[None, :views, None]
-        return (
-            six.flatten(0, 1).repeat_interleave(cells, dim=1),
-            one.flatten(0, 1).repeat_interleave(cells, dim=1),
-        )
+        return six.flatten(0, 1).unflatten(2, (6, -1)), one.flatten(0, 1)
 
     def _run(self, function: Callable[..., Tensor], *args: Any) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
@@ -114,13 +111,22 @@ def _block(
 ) -> Tensor:
     """One LTX block on (B*V, N, width); with `views` > 1 its self-attention spans the views of a sample."""
     n, tokens, _ = x.shape
-    table = block.scale_shift_table + modulation.view(n, tokens, 6, -1)
-    shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = table.unbind(dim=2)
-    hidden = block.norm1(x) * (1 + scale_a) + shift_a
+    shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (block.scale_shift_table + modulation).unbind(dim=2)
+    hidden = _modulate(block.norm1(x), shift_a, scale_a)
     if views > 1:
         rope = (rope[0].repeat(1, views, 1), rope[1].repeat(1, views, 1))
         hidden = hidden.reshape(n // views, views * tokens, -1)
     hidden = block.attn1(hidden, image_rotary_emb=rope).reshape(n, tokens, -1)
-    x = x + hidden * gate_a
+    x = x + _gate(hidden, gate_a)
     x = x + block.attn2(x, encoder_hidden_states=text, attention_mask=text_bias)
-    return x + block.ff(block.norm2(x) * (1 + scale_f) + shift_f) * gate_f
+    return x + _gate(block.ff(_modulate(block.norm2(x), shift_f, scale_f)), gate_f)
+
+
+def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
+    """x (N, F*cells, width), shift and scale (N, F, width), broadcast over a frame's cells."""
+    frames = x.unflatten(1, (shift.shape[1], -1))
+    return torch.addcmul(shift[:, :, None], frames, 1 + scale[:, :, None]).flatten(1, 2)
+
+
+def _gate(x: Tensor, gate: Tensor) -> Tensor:
+    return (x.unflatten(1, (gate.shape[1], -1)) * gate[:, :, None]).flatten(1, 2)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field, model_validator
 
 from components.envisioner.config import NetworkConfig
 from components.training.config import TrainConfig
 from data_contracts.action import Form, Space
 from data_contracts.base import Contract
+from data_contracts.evaluation import Arm
 
 
 class ActionStageConfig(Contract):
@@ -34,13 +33,13 @@ class ActionStageConfig(Contract):
 
 
 class EvaluateConfig(Contract):
-    """Closed-loop evaluation in simulation on held-out seeds."""
+    """Closed-loop evaluation of one arm in simulation, on seeds that no recording uses."""
 
     name: str
-    arm: Literal["expert", "policy", "mean-action"]
-    task: str
-    level: int = Field(default=1, ge=1, le=3)
-    episodes: int = Field(default=50, ge=1)
+    arm: Arm
+    embodiment: str = "agibot_g1"
+    tasks: tuple[tuple[str, int], ...] = Field(min_length=1, description="(task, level) pairs")
+    episodes: int = Field(default=50, ge=1, description="per task")
     seed_base: int = Field(default=1_000_000, description="first seed; recordings use smaller ones")
     execute_steps: int = Field(default=18, ge=1)
     memory_stride_steps: int = Field(default=30, ge=1)

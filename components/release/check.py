@@ -13,18 +13,14 @@ from components.envisioner.memory import SessionMemory
 from components.envisioner.policy import Policy
 from components.release.client import PolicyClient
 from components.release.config import CheckConfig
+from components.release.errors import ServedDiffers
 from components.release.gate import summary
 from components.release.triton_repository import materialise
 from components.release.triton_server import TritonServer
-from components.store.errors import OrreryError
 from components.store.stage import Workspace
 from data_contracts.bundle import PolicyBundle
 from data_contracts.lineage import Metric
 from data_contracts.release import CheckResult
-
-
-class ServedDiffers(OrreryError):
-    """The served policy is not the one that was evaluated."""
 
 
 def run(ws: Workspace, config: CheckConfig, seed: int) -> dict[str, Metric]:

@@ -17,3 +17,7 @@ class GateRefused(OrreryError):
 
 class RequestRefused(OrreryError):
     """The served policy refused a request; the message is the server's."""
+
+
+class ServedDiffers(OrreryError):
+    """The served policy is not the one that was evaluated."""

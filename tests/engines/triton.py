@@ -71,7 +71,7 @@ def object_ref(file: Path) -> ObjectRef:
     return ObjectRef(path=file.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-def write_version(folder: Path) -> PolicyBundle:
+def write_version(folder: Path, version: str = VERSION) -> PolicyBundle:
     """A whole published version: bundle, weights, codec and Triton repository."""
     write_networks(folder)
     config = network_config()
@@ -96,5 +96,5 @@ def write_version(folder: Path) -> PolicyBundle:
         evaluation={"policy/press/success": 0.5},
     )
     (folder / "bundle.json").write_text(bundle.model_dump_json())
-    write_repository(folder, bundle, VERSION)
+    write_repository(folder, bundle, version)
     return bundle

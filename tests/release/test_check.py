@@ -17,9 +17,11 @@ import pytest
 from components.release import registry, serve, stages
 from components.release.component import release_candidate, release_gate, release_publish
 from components.release.config import CandidateConfig, CheckConfig, GateConfig, PublishConfig
+from components.release.errors import ServedDiffers
 from components.store.errors import ConfigurationError
 from components.store.records import read_reference, reference
-from data_contracts.lineage import StageRecord
+from components.store.stage import Workspace, run_stage
+from data_contracts.lineage import Metric, StageRecord
 from data_contracts.release import CheckResult
 
 CHECK = CheckConfig(policy="press", requests=4)
@@ -50,6 +52,25 @@ def test_a_checked_policy_becomes_the_candidate(store: Any, upstream: Any, relea
     with pytest.raises(ConfigurationError, match="is not the check of"):
         stages.candidate(store, CANDIDATE, 0, published=other, check=other)
     assert registry.current(store, "press", "candidate") == published.version
+
+
+def test_a_served_policy_that_answers_differently_fails_its_check(store: Any, small: Any) -> None:
+    """What reaches robots must be what was evaluated: a repository whose model.py shifts every action by 0.01."""
+
+    def build(ws: Workspace) -> dict[str, Metric]:
+        small.write_version(ws.out, ws.version)
+        model = ws.out / "triton" / small.POLICY / "1" / "model.py"
+        model.write_text(model.read_text().replace('Tensor("actions", actions)', 'Tensor("actions", actions + 0.01)'))
+        return {}
+
+    published = run_stage(
+        store=store, stage="release.publish", kind="models", name=small.POLICY, inputs={}, config=CANDIDATE, seed=0,
+        sources=("data_contracts/base.py",), build=build,
+    )  # fmt: skip
+    config = CheckConfig(policy=small.POLICY, requests=3)
+    with pytest.raises(ServedDiffers, match=r"by up to 0\.01, tolerance 0\.001"):
+        stages.check(store, config, 0, published=published)
+    assert not list(store.list("evaluations"))
 
 
 def test_the_components_hand_on_references(store: Any, upstream: Any) -> None:

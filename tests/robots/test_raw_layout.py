@@ -29,7 +29,7 @@ from components.robots.raw_layout import (
 from .conftest import RawEpisode, decode, tree_hashes
 
 FRAMES, WIDTH, HEIGHT = 34, 64, 48
-KEYS = """
+KEYS: list[str] = """
 timestamp
 state/effector/force state/effector/position
 state/end/angular state/end/orientation state/end/position state/end/velocity state/end/wrench
@@ -44,7 +44,7 @@ action/joint/effort action/joint/index action/joint/position action/joint/veloci
 action/robot/index action/robot/orientation action/robot/orientation_drift action/robot/position
 action/robot/position_drift action/robot/velocity
 action/waist/effort action/waist/index action/waist/position action/waist/velocity
-""".split()
+""".split()  # noqa: SIM905
 
 
 def images(camera: int) -> np.ndarray:
