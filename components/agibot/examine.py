@@ -89,10 +89,10 @@ def examine(job: Job) -> Examined:
     """Check one episode. Never raises for its content; a defect in a reader is the pool's to catch."""
     source, settings = job.source, job.settings
     found = list(source.findings)
-    proprio, problems = None, []
+    proprio = None
     if source.proprio is not None:
         proprio, problems = read_proprio(source.proprio, settings.robot)
-    found += problems
+        found += problems
     parts = _Parts(source, settings, proprio, found)
     aligned = parts.check_arrays()
     infos = parts.check_videos()

@@ -56,10 +56,9 @@ def run_tasks(
 
 def _collect(pool: list[_Worker[Any, Any]]) -> Iterator[tuple[int, Any]]:
     """Wait until something ends: a task, a worker or a deadline."""
-    busy = [w for w in pool if w.task is not None]
-    ready = set(wait([w.pipe for w in busy], max(0.0, min(w.until for w in busy) - time.monotonic())))
-    for worker in busy:
-        number = worker.task
+    busy = [(w.task, w) for w in pool if w.task is not None]
+    ready = set(wait([w.pipe for _, w in busy], max(0.0, min(w.until for _, w in busy) - time.monotonic())))
+    for number, worker in busy:
         if worker.pipe in ready:
             yield number, worker.take()
         elif time.monotonic() > worker.until:

@@ -79,7 +79,8 @@ def read_proprio(blob: Blob, embodiment: Embodiment) -> tuple[Proprio | None, li
         return None, [finding("archive.too-large", f"{blob.name}: {error}", blob.name)]
     except OSError as error:
         return None, [finding("hdf5.unreadable", f"{blob.name}: {error}", blob.name)]
-    proprio, findings = Proprio(), []
+    proprio = Proprio()
+    findings: list[Finding] = []
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
             for key, spec in key_specs(embodiment).items():

@@ -42,7 +42,8 @@ def parse_task_info(data: bytes, name: str) -> tuple[list[TaskEntry], list[Findi
         return [], [finding("inventory.unreadable-task-info", f"{name} is no JSON: {_short(error)}", name)]
     if not isinstance(entries, list):
         return [], [finding("inventory.unreadable-task-info", f"{name} holds no list of episodes", name)]
-    found, problems = [], []
+    found: list[TaskEntry] = []
+    problems: list[Finding] = []
     for position, entry in enumerate(entries):
         episode_id = _integer(entry.get("episode_id")) if isinstance(entry, dict) else None
         if episode_id is None or not 0 <= episode_id <= _LARGEST_ID:

@@ -1,7 +1,7 @@
-"""Joins the videos of many episodes into few files without decoding them: packets are copied, their times written anew.
+"""Joins the videos of many episodes into few files without decoding them: packets are copied and timed anew.
 
-LeRobot v3 keeps several episodes in one MP4 and finds each by `from_timestamp` and `to_timestamp`. Frame k of a file gets
-the time k/fps exactly, as integers of the file's time base, so that no drift can build up over a long file.
+LeRobot v3 keeps several episodes in one MP4 and finds each by `from_timestamp` and `to_timestamp`. Frame k of a file
+gets the time k/fps exactly, as integers of the file's time base, so that no drift can build up over a long file.
 """
 
 from __future__ import annotations
@@ -122,11 +122,13 @@ def read_frames(path: Path, start: int, frames: int, fps: int) -> Iterator[Any]:
     with av.open(str(path), "r", format=FORMAT) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
+        assert stream.time_base is not None  # an MP4 track always has one
         ticks = 1 / (fps * stream.time_base)
         if start:
             container.seek(int(start * ticks), stream=stream, backward=True)
         given = 0
         for frame in container.decode(stream):
+            assert frame.pts is not None  # nor does it leave a frame without its time
             number = round(frame.pts / ticks)
             if number < start:
                 continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import cast
 
 import torch
 from diffusers.models.normalization import AdaLayerNormSingle
@@ -41,7 +43,7 @@ class ActionExpert(nn.Module):
         They do not depend on the actions, so they are computed once and reused by every sampling step.
         """
         out = []
-        for block, hidden in zip(self.blocks, features, strict=True):
+        for block, hidden in zip(self._ltx_blocks(), features, strict=True):
             attention = block.attn2
             key = attention.norm_k(attention.to_k(hidden))
             value = attention.to_v(hidden)
@@ -66,10 +68,13 @@ class ActionExpert(nn.Module):
         x = self.proj_in(actions)
         six, one = self._timesteps(times)
         rope = _rope(x)
-        for block, (key, value) in zip(self.blocks, context, strict=True):
+        for block, (key, value) in zip(self._ltx_blocks(), context, strict=True):
             x = _block(block, x, six, rope, key, value)
         shift, scale = (self.scale_shift_table + one[:, :, None]).unbind(dim=2)
         return self.proj_out(self.norm_out(x) * (1 + scale) + shift)[:, -steps:]
+
+    def _ltx_blocks(self) -> Iterable[LTXVideoTransformerBlock]:
+        return cast(Iterable[LTXVideoTransformerBlock], self.blocks)
 
     def _timesteps(self, times: Tensor) -> tuple[Tensor, Tensor]:
         b, n = times.shape
@@ -79,7 +84,12 @@ class ActionExpert(nn.Module):
 
 
 def _block(
-    block: nn.Module, x: Tensor, modulation: Tensor, rope: tuple[Tensor, Tensor], key: Tensor, value: Tensor
+    block: LTXVideoTransformerBlock,
+    x: Tensor,
+    modulation: Tensor,
+    rope: tuple[Tensor, Tensor],
+    key: Tensor,
+    value: Tensor,
 ) -> Tensor:
     b, n, _ = x.shape
     table = block.scale_shift_table + modulation.view(b, n, 6, -1)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from diffusers.models.transformers.transformer_ltx import LTXVideoTransformer3DModel
+from diffusers.models.transformers.transformer_ltx import LTXVideoTransformer3DModel, LTXVideoTransformerBlock
 from torch import Tensor, nn
 
 from components.envisioner.config import VideoConfig
@@ -101,7 +101,7 @@ class GEBase(LTXVideoTransformer3DModel):
 
 
 def _block(
-    block: nn.Module,
+    block: LTXVideoTransformerBlock,
     x: Tensor,
     text: Tensor,
     text_bias: Tensor,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -69,10 +70,11 @@ class ActionTrainee:
         }
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        network = cast(GEAct, module)
         memory = encode_memory(self.codec, batch["memory"])
         with torch.set_grad_enabled(self.train_video and torch.is_grad_enabled()):
-            features = module.features(memory, batch["future"], batch["text"], batch["mask"])
-        return {"loss": action_loss(module, features, batch)}
+            features = network.features(memory, batch["future"], batch["text"], batch["mask"])
+        return {"loss": action_loss(network, features, batch)}
 
     def publish(self, out: Path) -> dict[str, float | int | str]:
         checkpoints.save(self.network, out / "model.safetensors")
@@ -96,8 +98,9 @@ class ActionTrainee:
         return {"held_out_loss": round(loss, 5), "held_out_rmse": round(error, 4), "held_out_spread": round(spread, 4)}
 
 
-def action_loss(network: nn.Module, features: list[Tensor], batch: dict[str, Tensor]) -> Tensor:
+def action_loss(network: GEAct, features: list[Tensor], batch: dict[str, Tensor]) -> Tensor:
     """Mean squared velocity error over chunks; `noise` (B, K, A, D) and `sigma` (B, K) are K draws per sample."""
+    assert network.action is not None
     context = network.action.context(features)
     draws = batch["noise"].shape[1]
     noise = batch["noise"].transpose(0, 1).flatten(0, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class VideoTrainee:
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         memory = encode_memory(self.codec, batch["memory"])
         future = encode_clip(self.codec, batch["future"])
-        return {"loss": video_loss(module, memory, future, batch)}
+        return {"loss": video_loss(cast(GEAct, module), memory, future, batch)}
 
     def publish(self, out: Path) -> dict[str, float | int | str]:
         checkpoints.save(self.network, out / "model.safetensors")
@@ -70,7 +71,7 @@ class VideoTrainee:
         return {"held_out_loss": round(total / batches, 5)}
 
 
-def video_loss(network: nn.Module, memory: Tensor, future: Tensor, batch: dict[str, Tensor]) -> Tensor:
+def video_loss(network: GEAct, memory: Tensor, future: Tensor, batch: dict[str, Tensor]) -> Tensor:
     """Mean squared velocity error over the valid future latents.
 
     `memory` (B, V, C, M, H, W), `future` (B, V, C, F, H, W); `batch` has the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal, overload
 
 import mujoco
 import numpy as np
@@ -199,6 +200,10 @@ class Env:
 
     # Cameras
 
+    @overload
+    def render(self, camera: str, width: int, height: int, depth: Literal[False] = False) -> NDArray[np.uint8]: ...
+    @overload
+    def render(self, camera: str, width: int, height: int, depth: Literal[True]) -> NDArray[np.uint16]: ...
     def render(
         self, camera: str, width: int, height: int, depth: bool = False
     ) -> NDArray[np.uint8] | NDArray[np.uint16]:

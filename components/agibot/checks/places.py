@@ -18,7 +18,7 @@ def frames(mask: NDArray[np.bool_]) -> str:
 
 def rows(values: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(N, ...) -> (N,): whether anything of a row holds."""
-    return values.reshape(len(values), -1).any(axis=1)
+    return np.any(values.reshape(len(values), -1), axis=1)
 
 
 def in_file(key: str) -> str:
