@@ -97,7 +97,7 @@ def open_drop(source: Path) -> Drop:
         raise ConfigurationError(f"{source} is not there; name the folder or tar that holds the raw drop")
     drop = Drop()
     if source.is_dir():
-        for path, name in _files(source):
+        for path, name in files_below(source):
             _place(drop, path, name)
     else:
         _place_tar(drop, source, source.name, ())
@@ -106,22 +106,25 @@ def open_drop(source: Path) -> Drop:
     return drop
 
 
-def _files(root: Path) -> Iterator[tuple[Path, str]]:
-    """Plain files below `root` in order, with their names below it. Links to folders are not followed."""
+def files_below(root: Path) -> Iterator[tuple[Path, str]]:
+    """Plain files below `root` in order, with their names below it as readable text.
+
+    Links to files are followed, as download tools lay them; links to folders are not.
+    """
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
             path = Path(folder) / name
             try:
                 if stat.S_ISREG(path.stat().st_mode):
-                    yield path, path.relative_to(root).as_posix()
+                    yield path, os.fsencode(path.relative_to(root).as_posix()).decode("utf-8", "replace")
             except OSError:
                 continue
 
 
 def _place(drop: Drop, path: Path, name: str) -> None:
     parts = tuple(name.split("/"))
-    if path.suffix == ".tar" and parts[0] in TREES:
+    if path.suffix == ".tar" and (parts[0] in TREES or len(parts) == 1):
         _place_tar(drop, path, name, parts[:-1])
     else:
         _place_blob(drop, Blob.of_file(path, name), parts)

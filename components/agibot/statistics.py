@@ -119,6 +119,33 @@ def of_rows(rows: Rows) -> Summary:
     )  # fmt: skip
 
 
+def levels(images: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """(S, H, W, 3) -> (3, 256): how often each level occurs in each channel. Sums of it are those of more images."""
+    channels = images.reshape(-1, images.shape[-1])
+    return np.stack([np.bincount(channels[:, c], minlength=256) for c in range(channels.shape[1])])
+
+
+def of_levels(counts: NDArray[np.int64], images: int) -> Summary:
+    """Exact statistics of the channels of `images` images, scaled to 0 .. 1, from their levels (3, 256)."""
+    scale, total, running = np.arange(256) / 255, counts.sum(axis=1), counts.cumsum(axis=1)
+    mean = counts @ scale / total
+    variance = (counts * (scale - mean[:, None]) ** 2).sum(axis=1) / total
+
+    def at(rank: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The value of the given rank in each channel."""
+        return (running <= rank[:, None]).sum(axis=1) / 255
+
+    def quantile(share: float) -> NDArray[np.float64]:
+        rank = share * (total - 1)
+        low, high = at(np.floor(rank)), at(np.ceil(rank))
+        return low + (rank - np.floor(rank)) * (high - low)
+
+    return Summary(
+        images, at(np.zeros(len(total))), at(total - 1.0), mean, np.sqrt(variance),
+        {q: quantile(q) for q in QUANTILES},
+    )  # fmt: skip
+
+
 def in_form(state: Rows, action: Rows, space: Space, form: Form, chunk: int) -> Rows:
     """The actions (N, D) of one episode in a form; differences never reach over its ends, grippers stay absolute.
 

@@ -181,7 +181,7 @@ def _problem(name: str, kind: bytes) -> str | None:
         return "is a device"
     if kind not in _REGULAR and kind not in _FOLDER:
         return f"is of the unsupported type {kind!r}"
-    if not name:
+    if kind in _REGULAR and not name.strip("./"):
         return "has no name"
     if name.startswith("/") or "\\" in name or "\0" in name or (len(name) > 1 and name[1] == ":"):
         return "is an absolute path or no portable name"

@@ -24,6 +24,8 @@ SAMPLES = 8
 SAMPLE_SIZE = (160, 120)
 FORMAT = "mov"
 """FFmpeg's name of the MP4 demuxer."""
+CODECS = ("av1", "h264", "hevc", "mpeg4", "vp9")
+"""What a dataset's MP4 files may hold: QuickTime, which the demuxer also reads, carries codecs that MP4 can't."""
 
 
 @dataclass
@@ -31,8 +33,6 @@ class VideoInfo:
     """What was seen of one video."""
 
     frames: int = 0
-    codec: str = ""
-    pixel_format: str = ""
     samples: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     """(S, 120, 160, 3) RGB"""
 
@@ -61,6 +61,9 @@ def check_video(blob: Blob, camera: Camera, count: int, fps: int) -> tuple[Video
         return info, [*findings, finding(stop.finding_code, str(stop), where)]
     except (OSError, ValueError, ArithmeticError, MemoryError) as error:  # FFmpegError is an OSError or a ValueError
         return info, [*findings, finding("video.unreadable", f"{camera.name}: {_short(error)}", where)]
+    if len(times) != info.frames:
+        message = f"{camera.name} has {len(times)} packets, but {info.frames} frames come out of them"
+        findings.append(finding("video.undecodable", message, where))
     if info.frames != count:
         message = f"{camera.name} has {info.frames} frames, the episode {count}"
         findings.append(finding("video.frame-count", message, where))
@@ -90,6 +93,10 @@ def _stream(container: Any, camera: Camera) -> VideoStream:
 
 def _check_stream(stream: VideoStream, camera: Camera, fps: int, where: str) -> list[Finding]:
     found, context = [], stream.codec_context
+    codec = context.codec.canonical_name
+    if codec not in CODECS:
+        message = f"{camera.name} is in {codec}; a dataset holds {', '.join(CODECS)}"
+        found.append(finding("video.codec", message, where))
     if (context.width, context.height) != (camera.width, camera.height):
         message = f"{camera.name} is {context.width}x{context.height}, the robot's {camera.width}x{camera.height}"
         found.append(finding("video.resolution", message, where))
@@ -103,7 +110,6 @@ def _check_stream(stream: VideoStream, camera: Camera, fps: int, where: str) -> 
 
 def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, name: str) -> list[int]:
     """Decode every frame into `info`; the packets' times in units of the stream's time base."""
-    info.codec, info.pixel_format = stream.codec_context.name, str(stream.codec_context.pix_fmt)
     wanted = set(np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int).tolist())
     most, times, samples = 2 * count + 1000, [], []
     try:

@@ -1,0 +1,40 @@
+"""The intake: examine every episode of a raw drop, quarantine what is bad, publish the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.agibot.config import IntakeConfig
+from components.agibot.drop import open_drop
+from components.agibot.publish import publish
+from components.agibot.quarantine import nothing_usable, quarantine
+from components.agibot.validate import count_reasons, examine_drop, make_settings, report
+from components.store.stage import Workspace
+from components.telemetry.progress import progress
+from data_contracts.lineage import Metric
+
+
+def take_in(ws: Workspace, config: IntakeConfig) -> dict[str, Metric]:
+    """Build the dataset version in `ws.out` from the input `raw`.
+
+    Raises OrreryError if no episode is usable; the reports of bad ones are in the store by then.
+    """
+    raw, work = ws.inputs["raw"], ws.scratch / "episodes"
+    work.mkdir(exist_ok=True)
+    drop = open_drop(ws.fetch_tree("raw"))
+    settings = make_settings(config.embodiment, config.cameras, config.calibration, config.repair)
+    with progress(len(drop.episodes), "validating", "episodes") as bar:
+        examined = examine_drop(drop, settings, work, advance=bar.advance)
+    origin = {"prefix": raw.prefix, "fingerprint": raw.fingerprint}
+    place = f"{config.name}/{ws.version}"
+    quarantine(ws.store, place, examined, drop.episodes, work, origin)
+    if not any(e.usable for e in examined):
+        raise nothing_usable(raw.prefix, place, examined)
+    document = report(raw.prefix, examined, settings)
+    publish(ws.out, config, Path(work), drop.episodes, examined, document, origin)
+    total = document.summary
+    return {
+        "episodes": total.accepted + total.repaired, "accepted": total.accepted, "repaired": total.repaired,
+        "quarantined": total.quarantined, "frames": total.frames,
+        "reasons": ", ".join(f"{code} {n}" for code, n in count_reasons(examined).items()),
+    }  # fmt: skip

@@ -1,0 +1,456 @@
+"""Every reason of the catalogue has an episode that deserves it: a recorded one, damaged in one way.
+
+Each case damages a copy and says what must be found; the message must name the place and read well.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import h5py
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from components.agibot.examine import Settings
+from components.robots.video import write_depth, write_video
+from data_contracts.catalogue import catalogue
+
+from .conftest import CAMERAS, HEAD_ONLY, SETTINGS, RawDrop, RawEpisode, examine_all, findings
+
+Damage = Callable[[RawEpisode], object]
+Array = NDArray[Any]
+JOINTS, ACTION, CLOCK = "state/joint/position", "action/joint/position", "timestamp"
+MS = 1_000_000
+
+
+def array(key: str, change: Callable[[Array], Array]) -> Damage:
+    """Replace an array of proprio_stats.h5 by what `change` makes of it."""
+    return lambda raw: raw.put(key, change(raw.array(key).copy()))
+
+
+def put(values: Array, at: Any, value: Any) -> Array:
+    values[at] = value
+    return values
+
+
+def add(values: Array, at: Any, value: Any) -> Array:
+    values[at] += value
+    return values
+
+
+def entry(**changes: Any) -> Damage:
+    """Change the episode's entry of task_info."""
+    return lambda raw: raw.edit_entry(lambda e: e.update(changes))
+
+
+def spans(*steps: tuple[Any, ...]) -> Damage:
+    """Label the episode; a step is start, end, text and skill, negative numbers counting from the end."""
+
+    def damage(raw: RawEpisode) -> None:
+        def at(frame: Any) -> Any:
+            return frame + raw.frames if isinstance(frame, int) and frame < 0 else frame
+
+        names = ("start_frame", "end_frame", "action_text", "skill")
+        config = [dict(zip(names, (at(s[0]), at(s[1]), *s[2:]), strict=True)) for s in steps]
+        raw.edit_entry(lambda e: e.update(label_info={"action_config": config}))
+
+    return damage
+
+
+def parameters(name: str, change: Callable[[Any], object]) -> Damage:
+    """Change a camera parameter file; what `change` returns replaces the document unless it is None."""
+
+    def damage(raw: RawEpisode) -> None:
+        document = json.loads(raw.parameters(name).read_text())
+        changed = change(document)
+        raw.parameters(name).write_text(json.dumps(document if changed is None else changed))
+
+    return damage
+
+
+def write(path: Callable[[RawEpisode], Path], data: bytes) -> Damage:
+    return lambda raw: path(raw).write_bytes(data)
+
+
+def head(raw: RawEpisode) -> Path:
+    return raw.files.video("head_color")
+
+
+def proprio(raw: RawEpisode) -> Path:
+    return raw.files.proprio
+
+
+def remux(change: Callable[[int], int | None], rate: int = 30) -> Damage:
+    """Copy the head's packets; `change` gives frame k's new time in thirtieths of a second, None drops it."""
+
+    def damage(raw: RawEpisode) -> None:
+        old = head(raw).with_suffix(".old")
+        os.rename(head(raw), old)
+        with av.open(str(old)) as source, av.open(str(head(raw)), "w", format="mp4") as target:
+            stream = source.streams.video[0]
+            out = target.add_stream_from_template(stream)
+            ticks = 1 / (30 * stream.time_base)
+            for packet in source.demux(stream):
+                time = change(round(packet.pts / ticks)) if packet.pts is not None else None
+                if time is not None:
+                    packet.stream, packet.pts, packet.dts = (
+                        out,
+                        int(time * ticks * 30 / rate),
+                        int(time * ticks * 30 / rate),
+                    )
+                    target.mux(packet)
+        old.unlink()
+
+    return damage
+
+
+def scramble_video(raw: RawEpisode) -> None:
+    """Overwrite a stretch of encoded pictures."""
+    data = bytearray(head(raw).read_bytes())
+    start = data.index(b"mdat") + len(data) // 3
+    data[start : start + 4000] = bytes(4000)
+    head(raw).write_bytes(data)
+
+
+def small_video(raw: RawEpisode) -> None:
+    write_video(head(raw), [np.zeros((240, 320, 3), np.uint8)] * raw.frames, 320, 240)
+
+
+def other_codec(raw: RawEpisode) -> None:
+    """QuickTime holds codecs that an MP4 can't."""
+    with av.open(str(head(raw)), "w", format="mov") as out:
+        stream = out.add_stream("mjpeg", rate=30)
+        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuvj420p"
+        for _ in range(raw.frames):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.zeros((480, 640, 3), np.uint8), format="rgb24")):
+                out.mux(packet)
+        for packet in stream.encode(None):
+            out.mux(packet)
+
+
+def depth(shape: tuple[int, int] = (4, 4), missing: int = 0, kind: Any = np.uint16) -> Damage:
+    def damage(raw: RawEpisode) -> None:
+        from PIL import Image
+
+        for frame in range(raw.frames - missing):
+            if kind == np.uint16:
+                write_depth(raw.files.depth(frame), np.zeros(shape, kind))
+            else:
+                raw.files.depth(frame).parent.mkdir(exist_ok=True)
+                Image.fromarray(np.zeros((20, 20), kind)).save(raw.files.depth(frame), compress_level=0)
+
+    return damage
+
+
+def short_action(values: slice, index: slice) -> Damage:
+    """Keep some rows of the action, and some entries of its index."""
+
+    def damage(raw: RawEpisode) -> None:
+        raw.put("action/joint/index", np.arange(raw.frames)[index])
+        raw.put(ACTION, raw.array(ACTION)[values])
+
+    return damage
+
+
+def external_link(raw: RawEpisode) -> None:
+    with raw.proprio() as file:
+        del file[JOINTS]
+        file[JOINTS] = h5py.ExternalLink("/etc/hostname", "/x")
+
+
+def soft_link(raw: RawEpisode) -> None:
+    with raw.proprio() as file:
+        del file[JOINTS]
+        file[JOINTS] = h5py.SoftLink("/" + ACTION)
+
+
+def external_storage(raw: RawEpisode) -> None:
+    with raw.proprio() as file:
+        shape = file[JOINTS].shape
+        del file[JOINTS]
+        size = 8 * shape[0] * shape[1]
+        file.create_dataset(JOINTS, shape, np.float64, external=[("/etc/hostname", 0, size)])
+
+
+def virtual(raw: RawEpisode) -> None:
+    with raw.proprio() as file:
+        shape = file[JOINTS].shape
+        del file[JOINTS]
+        layout = h5py.VirtualLayout(shape, np.float64)
+        layout[:] = h5py.VirtualSource("/etc/hostname", "x", shape)
+        file.create_virtual_dataset(JOINTS, layout)
+
+
+def endless(raw: RawEpisode) -> None:
+    """A clock of more rows than any episode has; the file itself stays small."""
+    with raw.proprio() as file:
+        del file[CLOCK]
+        file.create_dataset(CLOCK, (10**12,), np.int64, chunks=(1024,))
+
+
+def tar_of(tree: str, change: Callable[[Path], object]) -> Damage:
+    """Pack a tree into a tar and damage that."""
+
+    def damage(raw: RawEpisode) -> None:
+        import shutil
+
+        folder, path = raw.root / tree, raw.root / tree / "1-9.tar"
+        with tarfile.open(path, "w") as file:
+            file.add(folder / str(raw.files.task_id), arcname=str(raw.files.task_id))
+        shutil.rmtree(folder / str(raw.files.task_id))
+        change(path)
+
+    return damage
+
+
+def unsafe(path: Path) -> None:
+    with tarfile.open(path, "a") as file:
+        file.addfile(tarfile.TarInfo("../outside"), io.BytesIO())
+
+
+def listed_twice(raw: RawEpisode) -> None:
+    entries = json.loads(raw.task_info.read_text())
+    raw.task_info.write_text(json.dumps(entries + entries))
+
+
+def remove(path: Callable[[RawEpisode], Path]) -> Damage:
+    import shutil
+
+    return lambda raw: shutil.rmtree(path(raw)) if path(raw).is_dir() else path(raw).unlink()
+
+
+def nested(raw: RawEpisode) -> None:
+    import shutil
+
+    folder = head(raw).parents[1]
+    shutil.copytree(folder / "videos", folder / str(raw.files.episode_id) / "videos")
+
+
+def twice(extra: bytes) -> Damage:
+    """The head's video once more, in a tar beside the folder."""
+
+    def damage(raw: RawEpisode) -> None:
+        data = head(raw).read_bytes() + extra
+        info = tarfile.TarInfo(f"{raw.files.episode_id}/videos/head_color.mp4")
+        info.size = len(data)
+        with tarfile.open(head(raw).parents[2] / "1-9.tar", "w") as file:
+            file.addfile(info, io.BytesIO(data))
+
+    return damage
+
+
+def scaled_frames(raw: RawEpisode, factor: float) -> Array:
+    stamps = raw.array(CLOCK)
+    return (stamps[0] + (stamps - stamps[0]) * factor).astype(np.int64)
+
+
+INTRINSIC, EXTRINSIC = "head_intrinsic_params", "head_extrinsic_params_aligned"
+STEP = (0, -1, "press", "Press")
+
+CASES: list[tuple[str, str, Damage]] = [
+    # what is found, how the episode is damaged, the damage
+    ("inventory.empty-drop", "no episode at all", lambda raw: [remove(lambda r, t=t: r.root / t)(raw) for t in ("task_info", "observations", "parameters", "proprio_stats")]),
+    ("inventory.unreadable-task-info", "no JSON", lambda raw: raw.task_info.write_text("[{")),
+    ("inventory.unreadable-task-info", "no list", lambda raw: raw.task_info.write_text("{}")),
+    ("inventory.unreadable-task-info", "nested without end", lambda raw: raw.task_info.write_text("[" * 100_000)),
+    ("inventory.unreadable-task-info", "an id that is no number", entry(episode_id=[1])),
+    ("inventory.duplicate-id", "listed twice", listed_twice),
+    ("inventory.missing-task-info", "not listed", entry(episode_id=1)),
+    ("inventory.missing-observations", "no videos", remove(lambda r: r.root / "observations")),
+    ("inventory.missing-camera", "one video is absent", remove(head)),
+    ("inventory.missing-parameters", "no parameters", remove(lambda r: r.root / "parameters")),
+    ("inventory.missing-proprio", "no states", remove(proprio)),
+    ("inventory.nested-duplicate", "unpacked twice", nested),
+    ("archive.unreadable", "no tar", tar_of("proprio_stats", lambda p: p.write_bytes(b"\x1f\x8b" + bytes(2000)))),
+    ("archive.truncated", "a torn tar", tar_of("proprio_stats", lambda p: os.truncate(p, 3000))),
+    ("archive.unsafe-member", "a member that leads out", tar_of("proprio_stats", unsafe)),
+    ("archive.too-large", "states of more than a gigabyte", lambda raw: os.truncate(proprio(raw), (1 << 30) + 1)),
+    ("hdf5.unreadable", "no HDF5", write(proprio, b"nothing of that kind")),
+    ("hdf5.unreadable", "a torn HDF5", lambda raw: os.truncate(proprio(raw), 9000)),
+    ("hdf5.unsafe-reference", "an external link", external_link),
+    ("hdf5.unsafe-reference", "a soft link", soft_link),
+    ("hdf5.unsafe-reference", "external storage", external_storage),
+    ("hdf5.unsafe-reference", "a virtual array", virtual),
+    ("hdf5.missing-key", "an empty array", array(ACTION, lambda v: v[:0, :0].ravel())),
+    ("hdf5.wrong-type", "text", array(JOINTS, lambda v: np.full(v.shape, b"1.0"))),
+    ("hdf5.wrong-type", "an index of fractions", array("action/joint/index", lambda v: v + 0.5)),
+    ("hdf5.wrong-shape", "a joint too few", array(JOINTS, lambda v: v[:, :13])),
+    ("hdf5.wrong-shape", "flattened", array("state/end/position", lambda v: v.reshape(-1, 6))),
+    ("hdf5.no-frames", "one frame", array(CLOCK, lambda v: v[:1])),
+    ("hdf5.no-frames", "no frame", array(CLOCK, lambda v: v[:0])),
+    ("hdf5.too-many-frames", "a trillion frames", endless),
+    ("hdf5.length-mismatch", "a state row lost", array(JOINTS, lambda v: v[:-1])),
+    ("hdf5.action-longer-than-state", "an action row too many", array(ACTION, lambda v: np.vstack([v, v[-1:]]))),
+    ("hdf5.action-shorter-than-state", "every second command, with its index", short_action(np.s_[::2], np.s_[::2])),
+    ("hdf5.action-unplaceable", "fewer commands than index entries", short_action(np.s_[:-3], np.s_[:])),
+    ("hdf5.index-invalid", "an index that falls", array("action/joint/index", lambda v: v[::-1])),
+    ("hdf5.index-invalid", "an index beyond the episode", array("action/joint/index", lambda v: v + 10_000)),
+    ("hdf5.not-finite", "one NaN", array(JOINTS, lambda v: put(v, (3, 2), np.nan))),
+    ("hdf5.not-finite", "one infinity", array("action/effector/position", lambda v: put(v, (0, 0), np.inf))),
+    ("hdf5.action-equals-state", "commands copied from states", lambda raw: raw.put(ACTION, raw.array(JOINTS))),
+    ("time.not-increasing", "the clock stands still", array(CLOCK, lambda v: put(v, 5, v[4]))),
+    ("time.not-increasing", "the clock runs back", array(CLOCK, lambda v: v[::-1])),
+    ("time.not-increasing", "the clock overflows", array(CLOCK, lambda v: put(v, -1, np.iinfo(np.int64).min))),
+    ("time.gap", "a pause of a second", array(CLOCK, lambda v: add(v, np.s_[10:], 1000 * MS))),
+    ("time.short-gap", "one frame lost", array(CLOCK, lambda v: add(v, np.s_[10:], 33 * MS))),
+    ("time.rate", "27 frames a second", lambda raw: raw.put(CLOCK, scaled_frames(raw, 1.11))),
+    ("time.jitter", "every second frame late", array(CLOCK, lambda v: add(v, np.s_[1::2], 12 * MS))),
+    ("time.unit", "microseconds", array(CLOCK, lambda v: v // 1000)),
+    ("kinematics.joint-limit", "degrees", array(JOINTS, lambda v: np.rad2deg(v))),
+    ("kinematics.joint-limit-margin", "a hair beyond", array(JOINTS, lambda v: put(v, np.s_[:, 0], 3.14 + 0.05))),
+    ("kinematics.velocity-impossible", "a jump", array(JOINTS, lambda v: add(v, np.s_[10:, 0], 0.5))),
+    ("kinematics.velocity-high", "a quick step", array(JOINTS, lambda v: put(v, np.s_[:, 0], np.where(np.arange(len(v)) < 10, 0, 0.15)))),
+    ("kinematics.end-step", "a flange jumps", array("state/end/position", lambda v: add(v, np.s_[10:, 0, 0], 0.1))),
+    ("kinematics.quaternion-zero", "filled in", array("state/end/orientation", lambda v: put(v, np.s_[4, 1], 0))),
+    ("kinematics.quaternion-norm", "too long", array("action/end/orientation", lambda v: v * 1.05)),
+    ("kinematics.gripper-impossible", "another unit", array("state/effector/position", lambda v: put(v, 7, 999))),
+    ("kinematics.gripper-range", "beyond closed", array("state/effector/position", lambda v: put(v, 7, 126))),
+    ("video.empty-file", "no bytes", write(head, b"")),
+    ("video.unreadable", "no video", write(head, b"\x00\x01 nothing of that kind" * 99)),
+    ("video.unreadable", "a playlist that would open other files", write(head, b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n")),
+    ("video.unreadable", "cut in the middle", lambda raw: os.truncate(head(raw), head(raw).stat().st_size // 2)),
+    ("video.undecodable", "overwritten pictures", scramble_video),
+    ("video.frame-count", "the last frame lost", lambda raw: remux(lambda k: k if k < raw.frames - 1 else None)(raw)),
+    ("video.resolution", "a quarter of the size", small_video),
+    ("video.codec", "a codec that MP4 lacks", other_codec),
+    ("video.rate", "15 frames a second", remux(lambda k: k, rate=15)),
+    ("video.pts-irregular", "a picture that stays too long", remux(lambda k: k + (k > 20))),
+    ("depth.frame-count", "depth of all frames but one", depth(missing=1)),
+    ("depth.format", "depth of 8 bits", depth(kind=np.uint8)),
+    ("calibration.missing", "no intrinsics", remove(lambda r: r.parameters(INTRINSIC))),
+    ("calibration.unreadable", "no JSON", lambda raw: raw.parameters(EXTRINSIC).write_text("[")),
+    ("calibration.unreadable", "text for numbers", parameters(INTRINSIC, lambda d: d["intrinsic"].update(fx="wide"))),
+    ("calibration.unreadable", "an entry without rotation", parameters(EXTRINSIC, lambda d: d[3]["extrinsic"].pop("rotation_matrix"))),
+    ("calibration.length-mismatch", "a pose too few", parameters(EXTRINSIC, lambda d: d[:-1])),
+    ("calibration.rotation-invalid", "mirrored", parameters(EXTRINSIC, lambda d: d[5]["extrinsic"].update(rotation_matrix=[[1, 0, 0], [0, 1, 0], [0, 0, -1]]))),
+    ("calibration.intrinsics-range", "of another camera", parameters(INTRINSIC, lambda d: d["intrinsic"].update(fx=5000.0))),
+    ("language.no-instruction", "no task name", entry(task_name="  ")),
+    ("language.unreadable-labels", "no labels", entry(label_info=None)),
+    ("language.span-invalid", "a step beyond the end", spans((0, 100_000, "press", "Press"))),
+    ("language.span-invalid", "a reversed step", spans((20, 10, "press", "Press"))),
+    ("language.no-spans", "an empty list", spans()),
+    ("language.empty-text", "a step without text", spans((0, -1, "", "Press"))),
+    ("language.span-overlap", "two steps at once", spans((0, 30, "reach", "Reach"), (20, -1, "press", "Press"))),
+    ("language.span-gap", "seconds without a label", spans((0, 5, "reach", "Reach"), (-5, -1, "press", "Press"))),
+    ("language.coverage-low", "half is labelled", spans((0, 20, "reach", "Reach"))),
+    ("duplicate.part", "another video in a tar", twice(b"x")),
+    ("duplicate.same-part", "the same video in a tar", twice(b"")),
+]  # fmt: skip
+ELSEWHERE = {
+    "duplicate.episode": "test_an_episode_that_moves_as_another_is_its_copy",
+    "archive.reader-crashed": "test_validate.py",
+}
+
+
+@pytest.mark.parametrize(("code", "how", "damage"), CASES, ids=[f"{c} ({h})" for c, h, _ in CASES])
+def test_damage_is_found_and_named(one: RawEpisode, code: str, how: str, damage: Damage) -> None:
+    damage(one)
+    found = findings(one.root)
+    assert code in {f.code for f in found}, [f"{f.code}: {f.message}" for f in found]
+    for finding in found:
+        assert finding.severity == catalogue()[finding.code].severity
+        text = f"{finding.message} {finding.where}"
+        assert finding.message
+        assert len(text) < 400, text
+        assert str(one.root) not in text, "messages name places within the drop"
+        assert "\n" not in text
+
+
+def test_every_reason_has_a_case() -> None:
+    """A reason that nothing can trigger is a promise that is not kept."""
+    assert set(catalogue()) == {code for code, _, _ in CASES} | set(ELSEWHERE)
+
+
+@pytest.mark.parametrize("settings", [HEAD_ONLY, SETTINGS], ids=["one camera", "two cameras"])
+def test_recorded_episodes_are_accepted(recorded: RawDrop, settings: Settings) -> None:
+    """The checks must not cry wolf: what the recorder writes is without any finding."""
+    for examined in examine_all(recorded.root, settings):
+        assert examined.findings == ()
+        assert examined.verdict == "accepted"
+        assert examined.frames > 20
+        assert examined.instruction
+
+
+def test_damage_is_found_alone(recorded: RawDrop, tmp_path: Path) -> None:
+    """One defect gives its own reason and no others: a reader of the report must not have to guess which is the cause."""
+    only = ["video.empty-file", "hdf5.not-finite", "time.gap", "calibration.length-mismatch", "language.span-invalid"]
+    for number, wanted in enumerate(only):
+        damage = next(d for code, _, d in CASES if code == wanted)
+        raw = recorded.copy(tmp_path / str(number), 1).episodes[0]
+        damage(raw)
+        assert {f.code for f in findings(raw.root)} - {wanted} <= {"hdf5.missing-key"}, wanted
+
+
+def test_an_episode_that_moves_as_another_is_its_copy(one: RawEpisode) -> None:
+    RawDrop(one.root).add_copy(one, one.files.episode_id + 1)
+    first, second = examine_all(one.root)
+    assert first.verdict == "accepted"
+    assert [f.code for f in second.findings] == ["duplicate.episode"]
+    assert str(one.files.episode_id) in second.findings[0].message
+
+
+def test_the_copy_of_a_bad_episode_is_kept(one: RawEpisode) -> None:
+    """Only one that is used itself can make another redundant."""
+    RawDrop(one.root).add_copy(one, one.files.episode_id + 1)
+    head(one).write_bytes(b"")
+    assert [e.verdict for e in examine_all(one.root)] == ["quarantined", "accepted"]
+
+
+# The one repair
+
+
+def test_commands_are_placed_by_their_index_and_rest_on_the_state(one: RawEpisode) -> None:
+    from components.agibot.checks.arrays import align
+    from components.agibot.drop import open_drop
+    from components.agibot.proprio import read_proprio
+
+    state, action = one.array(JOINTS), one.array(ACTION)
+    short_action(np.s_[::2], np.s_[::2])(one)
+    blob = open_drop(one.root).episodes[one.key].proprio
+    assert blob is not None
+    proprio, problems = read_proprio(blob, HEAD_ONLY.robot)
+    assert proprio is not None
+    assert problems == []
+    aligned = align(proprio, HEAD_ONLY.robot, repair=True)
+    assert aligned.repaired == [ACTION]
+    placed = aligned.arrays[ACTION]
+    np.testing.assert_array_equal(placed[::2], action[::2])
+    np.testing.assert_array_equal(placed[1::2], state[1::2])
+
+
+@pytest.mark.parametrize(("repair", "verdict"), [(True, "repaired"), (False, "quarantined")])
+def test_repair_can_be_refused(one: RawEpisode, repair: bool, verdict: str) -> None:
+    short_action(np.s_[::2], np.s_[::2])(one)
+    (examined,) = examine_all(one.root, Settings("agibot_g1", CAMERAS[:1], repair=repair))
+    assert examined.verdict == verdict
+    if not repair:
+        assert "repair is off" in examined.findings[0].message
+
+
+def test_gripper_commands_rest_on_the_state_as_a_share(one: RawEpisode) -> None:
+    """The state's gripper is in actuator units, the command 0 .. 1: a copy without conversion would slam it shut."""
+    key = "action/effector/position"
+    one.put("action/effector/index", np.arange(0, one.frames, 2))
+    one.put(key, one.array(key)[::2])
+    (examined,) = examine_all(one.root)
+    assert examined.verdict == "repaired"
+    assert {f.code for f in examined.findings} == {"hdf5.action-shorter-than-state"}
+
+
+def test_cameras_that_are_not_asked_for_may_be_absent(one: RawEpisode) -> None:
+    one.files.video("hand_left_color").unlink()
+    assert examine_all(one.root, HEAD_ONLY)[0].verdict == "accepted"
+    assert examine_all(one.root, SETTINGS)[0].verdict == "quarantined"
+
+
+def test_calibration_may_be_left_out(one: RawEpisode) -> None:
+    remove(lambda r: r.root / "parameters")(one)
+    assert examine_all(one.root, Settings("agibot_g1", CAMERAS[:1], calibration=False))[0].verdict == "accepted"
