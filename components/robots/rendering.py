@@ -73,7 +73,6 @@ class SceneRenderer:
         self._scene = mujoco.MjvScene(model=model, maxgeom=1000)
         self._option = mujoco.MjvOption()
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
@@ -121,5 +120,7 @@ class SceneRenderer:
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flat
         self._scene.flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = flat
         rect = mujoco.MjrRect(0, 0, width, height)
+        # Another renderer of this process may have bound its own buffer since.
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         mujoco.mjr_render(rect, self._scene, self._context)
         mujoco.mjr_readPixels(rgb, depth, rect, self._context)

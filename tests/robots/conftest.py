@@ -1,9 +1,10 @@
-"""Recordings that the robots' tests share: made once per test session, by the real recorder."""
+"""What the robots' tests share: simulations, and a drop made once per test session by the real recorder."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from components.robots.config import RecordConfig, TaskPlan
+from components.robots.env import Env
 from data_contracts.lineage import Metric
 
 CAMERAS = ("head_color", "hand_left_color", "hand_right_color")
@@ -101,3 +103,22 @@ def drop(tmp_path_factory: pytest.TempPathFactory) -> RecordedDrop:
     folder = tmp_path_factory.mktemp("drop")
     metrics = record_drop(DROP, DROP_SEED, folder / "out", folder / "scratch", workers=2)
     return RecordedDrop(folder / "out", metrics)
+
+
+Make = Callable[[str, str, int], Env]
+
+
+@pytest.fixture(scope="session")
+def make() -> Iterator[Make]:
+    """Simulations by (embodiment, task, level), each built once."""
+    built: dict[tuple[str, str, int], Env] = {}
+
+    def get(embodiment: str, task: str, level: int) -> Env:
+        key = (embodiment, task, level)
+        if key not in built:
+            built[key] = Env(*key)
+        return built[key]
+
+    yield get
+    for env in built.values():
+        env.close()
