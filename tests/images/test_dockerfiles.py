@@ -1,0 +1,113 @@
+"""If these fail, an image runs as root, holds what nobody pinned, or is named differently from what pods ask for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from components import images
+
+ROOT = Path(__file__).resolve().parents[2]
+Dockerfile = Callable[[str], list[tuple[str, str]]]
+
+
+def test_every_image_has_a_folder_and_every_dockerfile_a_name() -> None:
+    folders = {path.parent.name for path in (ROOT / "images").glob("*/Dockerfile")}
+    assert folders == set(images.names())
+    assert all((ROOT / "images" / name / "requirements.lock").is_file() for name in folders)
+
+
+def test_the_base_is_one_variable_with_a_version(image_name: str, dockerfile: Dockerfile) -> None:
+    """Breaks if a base could change under the same name, or could not be replaced by a mirrored or pinned one."""
+    instructions = dockerfile(image_name)
+    assert {rest.split()[0] for keyword, rest in instructions if keyword == "FROM"} == {"${BASE}"}
+    assert instructions[0] == ("ARG", "BASE=python:3.11-slim-bookworm")
+
+
+def test_it_runs_without_root(image_name: str, dockerfile: Dockerfile) -> None:
+    """As a number, because Kubernetes can't check a name, and as the one that the manifests ask for."""
+    users = [rest for keyword, rest in dockerfile(image_name) if keyword == "USER"]
+    [user, group] = map(int, users[-1].split(":"))
+    assert user > 0
+    assert group > 0
+    server = list(yaml.safe_load_all((ROOT / "manifests/base/policy-server.yaml").read_text()))[-1]
+    security = server["spec"]["template"]["spec"]["securityContext"]
+    assert (security["runAsUser"], security["runAsGroup"]) == (user, group)
+    after = [keyword for keyword, _ in dockerfile(image_name)]
+    assert not {"RUN", "COPY"} & set(after[after.index("USER") :])
+
+
+def test_packages_come_from_the_images_own_lock_by_hash(image_name: str, dockerfile: Dockerfile) -> None:
+    instructions = dockerfile(image_name)
+    copied = [rest.split()[:-1] for keyword, rest in instructions if keyword == "COPY"]
+    assert ["images/assemble.sh", "images/dev/uv.lock", f"images/{image_name}/requirements.lock"] in copied
+    runs = [rest for keyword, rest in instructions if keyword == "RUN"]
+    assert "sh /build/assemble.sh /build/requirements.lock" in runs
+    assert not [run for run in runs if re.search(r"\bpip\b|\bcurl\b|\bwget\b|\bgit\b", run)]
+    assert not [keyword for keyword, _ in instructions if keyword == "ADD"], "ADD downloads without a hash"
+    installs = re.findall(r".*\bpip (?:install|sync)\b.*", (ROOT / "images/assemble.sh").read_text())
+    assert len(installs) == 2
+    assert all("--require-hashes" in line for line in installs)
+
+
+def test_no_secret_and_no_address_is_baked_in(image_name: str, dockerfile: Dockerfile) -> None:
+    for keyword, rest in dockerfile(image_name):
+        if keyword in ("ENV", "ARG"):
+            assert not re.search(r"KEY|SECRET|PASSWORD|TOKEN|CREDENTIAL|PROXY|INDEX", rest), f"{keyword} {rest}"
+        assert not re.search(r"https?://(?!127\.0\.0\.1)", rest), f"{keyword} {rest}"
+
+
+def test_the_build_sees_the_code_and_nothing_else(in_context: Callable[[str], bool]) -> None:
+    """Breaks if a store, a checkout's history or a person's environment went into an image, or into its cache key."""
+    for path in ("components/store/api.py", "images/data/requirements.lock", "pipelines/cli.py"):
+        assert in_context(path), path
+    outside = (
+        ".git/config",
+        ".venv/bin/python",
+        ".orrery/raw/x",
+        ".env",
+        "tests/conftest.py",
+        "build/pipelines/x.yaml",
+    )
+    for path in (*outside, "components/store/__pycache__/api.cpython-311.pyc"):
+        assert not in_context(path), path
+
+
+def test_images_are_built_under_the_names_that_components_ask_for(tmp_path: Path) -> None:
+    """The script with an engine that only writes down what it is told, for there may be none here."""
+    calls = tmp_path / "calls"
+    engine = tmp_path / "docker"
+    engine.write_text(f'#!/bin/sh\n[ "$1" = info ] || echo "$@" >>{calls}\n')
+    engine.chmod(0o755)
+    build(path=f"{tmp_path}:{os.environ['PATH']}", prefix="registry.example/robots").check_returncode()
+    told = [line.split() for line in calls.read_text().splitlines()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ORRERY_IMAGE_PREFIX", "registry.example/robots")
+        named = {images.image(name).partition("@")[0]: f"images/{name}/Dockerfile" for name in images.names()}
+    assert {_option(line, "--tag"): _option(line, "--file") for line in told} == named
+
+
+def test_without_an_engine_the_build_says_what_to_install(tmp_path: Path) -> None:
+    for program in ("bash", "dirname", "env"):
+        (tmp_path / program).symlink_to(
+            next(p for p in (Path("/usr/bin") / program, Path("/bin") / program) if p.exists())
+        )
+    done = build(path=str(tmp_path), prefix="")
+    assert done.returncode == 3
+    assert "neither docker nor podman is on PATH: install one" in done.stderr
+
+
+def build(path: str, prefix: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": path, "ORRERY_IMAGE_PREFIX": prefix}
+    script = ["/bin/bash", str(ROOT / "images" / "build.sh")]
+    return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def _option(words: list[str], name: str) -> str:
+    return words[words.index(name) + 1]

@@ -1,0 +1,59 @@
+"""If these fail, an installation can differ from the one that was tested, or asks an address for its packages."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "images").glob("*/*.lock"))
+ENTRY = re.compile(
+    r"[a-z0-9][a-z0-9._-]*(\[[a-z0-9,_-]+\])?==[^\s;]+( ; [^\\]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
+)
+EXTRAS = {"data": {"data"}, "trainer": {"data", "trainer"}, "serving": {"serving"}, "dev": {"data", "trainer", "dev"}}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_requirement_is_one_version_with_its_hashes(lock: str) -> None:
+    """And nothing else stands in a lock: no option, no address, no path."""
+    text = (ROOT / lock).read_text()
+    entries = re.split(r"\n(?=\S)", text.strip())
+    wrong = [entry.splitlines()[0] for entry in entries if not ENTRY.fullmatch(entry)]
+    assert not wrong
+    names = [re.split(r"[=\[]", entry)[0] for entry in entries]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("image", EXTRAS)
+def test_a_lock_holds_what_the_project_declares(image: str, locked: Callable[[str], dict[str, str]]) -> None:
+    """Breaks if a dependency was added or its version changed without images/lock.sh."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"]]
+    for extra in EXTRAS[image]:
+        declared += [d for d in project["optional-dependencies"][extra] if not d.startswith("orrery")]
+    versions = locked(image)
+    for requirement in map(Requirement, declared):
+        name = requirement.name.lower().replace("_", "-")
+        assert name in versions, f"{name} is not in images/{image}/requirements.lock: run images/lock.sh"
+        assert requirement.specifier.contains(versions[name]), f"{requirement} is locked to {versions[name]}"
+
+
+def test_images_hold_the_versions_that_were_tested(image_name: str, locked: Callable[[str], dict[str, str]]) -> None:
+    """Triton's Python backend alone needs an older numpy; see images/lock.sh."""
+    tested, held = locked("dev"), locked(image_name)
+    differ = {name: (v, tested[name]) for name, v in held.items() if name in tested and tested[name] != v}
+    assert differ.keys() == ({"numpy"} if image_name == "serving" else set())
+    if image_name != "serving":
+        assert held.keys() <= tested.keys()
+
+
+def test_the_installers_are_the_development_locks_own(locked: Callable[[str], dict[str, str]]) -> None:
+    version = locked("dev")["uv"]
+    assert (ROOT / "images/dev/uv.lock").read_text().startswith(f"uv=={version} ")
+    pinned = (ROOT / "images/dev/go.in").read_text().strip()
+    assert (ROOT / "images/dev/go.lock").read_text().startswith(f"{pinned} ")
