@@ -66,6 +66,7 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
                 log.write(step, spent + time.monotonic() - started, values)
                 bar.advance(step - bar.done, loss=values["loss"])
             if _agree(time.monotonic() - saved > config.checkpoint_seconds, world) and step < config.steps:
+                _mean_over_ranks(losses, world)  # raises: a run resumed from weights that are NaN stays so for ever
                 checkpoint.save(
                     engine, trainee.module, average, scratch, step, spent + time.monotonic() - started, rank
                 )
