@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -36,8 +37,7 @@ class GEBase(LTXVideoTransformer3DModel):
         self.view_embed = nn.Parameter(torch.randn(config.max_views, config.width) / config.width**0.5)
         self.view_ada = nn.Sequential(nn.SiLU(), nn.Linear(config.width, 6 * config.width))
         if config.position_grid is not None:
-            height, width = config.position_grid
-            self.position_embed = nn.Parameter(0.02 * torch.randn(config.max_views, height * width, config.width))
+            self.position_embed = nn.Parameter(_positions(*config.position_grid, config.width).repeat(config.max_views, 1, 1))
 
     def forward(  # type: ignore[override]
         self, latents: Tensor, timestep: Tensor, text: Tensor, text_mask: Tensor, with_features: bool = False
@@ -98,6 +98,19 @@ class GEBase(LTXVideoTransformer3DModel):
         if self.gradient_checkpointing and torch.is_grad_enabled():
             return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False)
         return function(*args)
+
+
+def _positions(height: int, width: int, channels: int) -> Tensor:
+    """(height * width, channels) sines and cosines of both coordinates: where a learned position embedding starts.
+
+    Noise would do in the end, but a short training on a CPU ends long before it has become a map.
+    """
+    quarter = math.ceil(channels / 4)
+    frequency = torch.pi * 2.0 ** torch.linspace(-1.0, 1.0, quarter)
+    rows, columns = (torch.arange(n)[:, None] / n * frequency for n in (height, width))
+    row = torch.cat([rows.sin(), rows.cos()], dim=1)[:, None].expand(-1, width, -1)
+    column = torch.cat([columns.sin(), columns.cos()], dim=1)[None].expand(height, -1, -1)
+    return torch.cat([row, column], dim=2)[..., :channels].flatten(0, 1)
 
 
 def _block(
