@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `tests.engines`
@@ -21,6 +22,10 @@ OURS = (
     "ORRERY_STORE", "ORRERY_PIPELINE", "ORRERY_RUN", "ORRERY_QUIET", "ORRERY_STORE_PATIENCE", "MINIO_ENDPOINT",
     "AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE",
 )  # fmt: skip
+
+# A loaded machine is slow, not wrong; and a suite that draws other examples every time passes by luck.
+hypothesis.settings.register_profile("orrery", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("orrery")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ outage costs the part that it hit. Uploads that a killed process left are droppe
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -110,8 +111,10 @@ class Uploader:
 
         url = f"{self.endpoint}/{self.bucket}/{quote(key, safe='/-_.~')}?{query}"
         signed = self._sign(method, url, hashlib.sha256(data).hexdigest(), headers or {})
+        signed["Content-Length"] = str(len(data))
         try:
-            answer = self._client().request(method, url, body=data, headers=signed)
+            # a file is sent block by block: its time limit is for one block, that of bytes for all of them
+            answer = self._client().request(method, url, body=io.BytesIO(data), headers=signed)
         except HTTPError as error:
             raise RequestFailed(f"HTTP error: {type(error).__name__}") from error
         text = answer.data.decode(errors="replace")

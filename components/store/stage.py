@@ -114,6 +114,11 @@ class _Plan:
         place = hashlib.sha256(self.store.url.encode()).hexdigest()[:8]
         return cache_root() / "stages" / f"{self.stage}-{self.version}-{place}"
 
+    @property
+    def lock(self) -> Path:
+        """Beside `home`, which goes when the version is published. (`with_suffix` would cut the name at its dot.)"""
+        return self.home.with_name(f"{self.home.name}.lock")
+
     def record(self, built: _Built) -> StageRecord:
         return StageRecord(
             stage=self.stage,
@@ -195,7 +200,7 @@ def _build_once(plan: _Plan, build: Build) -> tuple[StageRecord, bool]:
         print(f"{plan.stage}: another process builds {plan.version}; waiting for it", file=sys.stderr, flush=True)
 
     try:
-        with locked(plan.home.with_suffix(".lock"), _WAIT_FOR_BUILDER_SECONDS, waiting):
+        with locked(plan.lock, _WAIT_FOR_BUILDER_SECONDS, waiting):
             found = find_record(plan.store, plan.prefix)
             if found is not None:
                 return found, True

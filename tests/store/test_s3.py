@@ -183,6 +183,7 @@ class _LossyProxy:
 
     def __init__(self, port: int, begins: bytes) -> None:
         self._server, self._begins, self._lose = port, begins, True
+        self.bytes_per_second = float("inf")
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.lost = 0
@@ -206,6 +207,7 @@ class _LossyProxy:
             def upstream() -> None:
                 while data := client.recv(65536):
                     state["hit"] |= re.match(self._begins, data) is not None
+                    time.sleep(len(data) / self.bytes_per_second)
                     server.sendall(data)
 
             threading.Thread(target=upstream, daemon=True).start()
@@ -245,6 +247,19 @@ def test_large_upload_survives_the_loss_of_any_answer(s3: S3Store, lossy: _Lossy
     assert lossy.lost == 1
     assert s3.stat("k") == made
     assert hashlib.sha256(s3.read("k")).hexdigest() == made.sha256
+
+
+@pytest.mark.parametrize("lossy", [rb"nothing"], indirect=True, ids=str)
+def test_large_upload_over_a_slow_line_is_only_slow(
+    s3: S3Store, lossy: _LossyProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time limit of a connection is for the peer's silence, not for a whole part: a home line has 1 MB/s."""
+    monkeypatch.setattr("components.store.retry.CONNECT_SECONDS", 0.5)
+    monkeypatch.setenv("ORRERY_STORE_PATIENCE", "10")
+    lossy.bytes_per_second = 3e6
+    (tmp_path / "big").write_bytes(os.urandom(1 << 20) * 9)
+    made = open_store(s3.url).create_file("k", tmp_path / "big")
+    assert s3.stat("k") == made
 
 
 def test_large_upload_loses_to_one_that_came_first(

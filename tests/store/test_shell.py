@@ -70,7 +70,7 @@ def test_error_of_the_stage_itself_keeps_its_code(
 def test_killed_runner_leaves_no_component_behind(start_python: Callable[..., subprocess.Popen[str]]) -> None:
     """The runner is killed with -9; the component that it started must die with it."""
     child = "import os, time; from components.store.shell import die_with_parent; die_with_parent();"
-    child += "worker = os.fork(); print(os.getpid(), flush=True); time.sleep(60)"
+    child += "os.fork(); os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)"
     runner = start_python("-c", f"import subprocess, sys; subprocess.run([{sys.executable!r}, '-c', {child!r}])")
     assert runner.stdout is not None
     pids = [int(runner.stdout.readline()), int(runner.stdout.readline())]  # the component and its forked worker

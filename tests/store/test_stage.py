@@ -184,6 +184,21 @@ def test_two_builders_at_once_build_once(store: Store, start_toy: StartToy, tmp_
     assert builds(tmp_path / "log") == 1
 
 
+def test_builders_of_other_versions_do_not_wait_for_each_other(
+    folder_store: Store, start_toy: StartToy, toy_module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two recipes on one machine: the lock is the version's, not the stage's."""
+    process = start_toy(folder_store.url, tmp_path / "log", "hang-building")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    monkeypatch.setattr("components.store.stage._WAIT_FOR_BUILDER_SECONDS", 1.0)
+    try:
+        assert toy_module.toy(folder_store, toy_module.ToyConfig(size=4), 0).metrics["size"] == 4
+    finally:
+        process.kill()
+        process.wait(10)
+
+
 def test_empty_or_reserved_output_is_refused(folder_store: Store) -> None:
     with pytest.raises(StoreError, match="without writing any file"):
         run(folder_store, lambda ws: {}, {})
