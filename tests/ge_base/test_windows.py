@@ -42,8 +42,8 @@ def test_rates_become_strides():
 
 
 def test_latents_that_begin_after_the_end_do_not_count():
-    valid = np.array([True] * 10 + [False] * 7)
-    assert latent_validity(valid, 8).tolist() == [1, 1, 0]
+    for real, counted in ((9, [1, 1, 0]), (10, [1, 1, 1])):  # the third latent frame begins with frame 9
+        assert latent_validity(np.arange(17) < real, 8).tolist() == counted
 
 
 def test_a_sample_holds_the_rows_it_says(table):
