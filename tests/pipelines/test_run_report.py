@@ -24,6 +24,7 @@ from data_contracts.release import Decision, Rule
 from data_contracts.report import EpisodeVerdict, Summary, ValidationReport
 from pipelines import runs
 from pipelines.report import assemble, publish
+from tests.engines.chromium import Browser
 
 HOSTILE = "press the <script>alert('red')</script> button $x_{$"
 RUN = "20260101-000000-tiny-abcd"
@@ -188,3 +189,20 @@ def test_it_is_published_here_and_in_the_store(loop: Loop) -> None:
     loop.stage("agibot.intake", "datasets", dataset())
     path = publish(loop.store, loop.finish())
     assert path.read_bytes() == loop.store.read(f"runs/ge_act/{RUN}/report.html")
+
+
+def test_a_browser_shows_the_published_page(loop: Loop, tmp_path: Path) -> None:
+    """Every section that was assembled is seen; nothing is run, and nobody is asked for anything."""
+    data = loop.stage("agibot.intake", "datasets", dataset())
+    trained = {"losses.jsonl": losses(3, 1, 0.5), "preview.png": picture()}
+    loop.stage("ge_base.stage1", "models", trained, dataset=data)
+    run = loop.finish()
+    with Browser(tmp_path / "profile") as browser:
+        seen = browser.open(publish(loop.store, run))
+        titles = browser.ask(
+            "[...document.querySelectorAll('section')].filter(s => s.checkVisibility()).map(s => s.id)"
+        )
+        shown = browser.ask("document.body.innerText")
+    assert titles == [section.anchor for section in assemble(loop.store, run).sections]
+    assert HOSTILE in shown
+    assert (seen.console, seen.hosts) == ([], set())
