@@ -38,6 +38,9 @@ class EvaluateConfig(Contract):
     name: str
     arm: Arm
     embodiment: str = "agibot_g1"
+    cameras: tuple[str, ...] = Field(
+        default=("head_color", "hand_left_color", "hand_right_color"), description="the network's views, in their order"
+    )
     tasks: tuple[tuple[str, int], ...] = Field(min_length=1, description="(task, level) pairs")
     episodes: int = Field(default=50, ge=1, description="per task")
     seed_base: int = Field(default=1_000_000, description="first seed; recordings use smaller ones")

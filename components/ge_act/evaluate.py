@@ -136,14 +136,13 @@ def _policy_controller(config: EvaluateConfig, model: Path, codec: Path) -> Cont
     network = NetworkConfig.model_validate_json((model / "network.json").read_text())
     schema = ActionSchema.model_validate_json((model / "action.json").read_text())
     policy = Policy.build(network, schema, model / "model.safetensors", codec, config.sampling_steps)
-    cameras = ("head_color", "hand_left_color", "hand_right_color")[: network.video.max_views]
 
     def act(env: Env, state: State, seed: int) -> Commands:
         memory = SessionMemory(network.video.memory_frames, config.memory_stride_steps)
         executed = 0
         while True:
             views = np.stack(
-                [shrink(env.render(c, *CAMERA_SIZE), network.image_height, network.image_width) for c in cameras]
+                [shrink(env.render(c, *CAMERA_SIZE), network.image_height, network.image_width) for c in config.cameras]
             )
             vector = env.state.eef14() if schema.space == "eef14" else env.state.joint()
             chunk = policy.act(memory.observe(views, executed), vector, env.instruction, seed=seed + executed)

@@ -122,7 +122,9 @@ class Recipe(Contract):
 
     def _arm(self, arm: Arm) -> EvaluateConfig:
         shared = self.evaluation.model_dump()
-        return EvaluateConfig(name=f"{self.name}-{arm}", arm=arm, embodiment=self.record.embodiment, **shared)
+        return EvaluateConfig(
+            name=f"{self.name}-{arm}", arm=arm, embodiment=self.record.embodiment, cameras=self.frames_cameras, **shared
+        )
 
     @model_validator(mode="after")
     def _agree(self) -> Recipe:

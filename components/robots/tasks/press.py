@@ -15,6 +15,8 @@ PRESSED = 0.6
 """Share of the travel that counts as pressed."""
 TOP = 0.042
 """Height of an unpressed cap over the table (m)."""
+PRESSES = 8
+"""How often the expert goes on pressing for 0.15 s while the button is not down: disturbed, it may be late."""
 
 
 class Press(Task):
@@ -97,5 +99,11 @@ class Press(Task):
         above, bottom = raised(spot, TOP + 0.05), raised(spot, TOP - TRAVEL)
         yield Phase(f"Reach for the {color} button", "Reach", {"right": Reach(above, 1.0)})
         yield Phase(f"Press the {color} button", "Press", {"right": Reach(bottom, 1.0)}, seconds=0.5, noise_scale=0.6)
-        yield Phase(f"Press the {color} button", "Press", {"right": Reach(bottom, 1.0)}, seconds=0.15, noise_scale=0.6)
-        yield Phase("Retract the hand", "Retract", {"right": Reach(above, 1.0)}, seconds=0.35)
+        for _ in range(PRESSES):
+            press = {"right": Reach(bottom, 1.0)}
+            yield Phase(f"Press the {color} button", "Press", press, seconds=0.15, noise_scale=0.6)
+            if self.success:
+                break
+        # No retreat: on the way up the scene looks as on the way down, and a small policy would learn to hover.
+        hold = {"right": Reach(bottom, 1.0)}
+        yield Phase(f"Hold the {color} button down", "Hold", hold, seconds=0.3, noise_scale=0.6)
