@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 RECIPES = {
     "tiny": "a laptop CPU: two cores, minutes",
+    "bench": "two cores, up to two hours: two tasks learned well",
 }
 """Name and purpose; `pipelines/recipes/<name>.py` holds the function `<name>`."""
 
