@@ -54,7 +54,7 @@ class EpisodeRow:
 
 
 class Dataset:
-    """A dataset version in a local folder. Reading is lazy; one instance serves one thread."""
+    """A dataset version in a local folder. Reading is lazy; one instance serves one thread, but for `frames`."""
 
     def __init__(self, folder: Path, manifest: DatasetManifest) -> None:
         self.folder, self.manifest = folder, manifest

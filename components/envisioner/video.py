@@ -37,7 +37,9 @@ class GEBase(LTXVideoTransformer3DModel):
         self.view_embed = nn.Parameter(torch.randn(config.max_views, config.width) / config.width**0.5)
         self.view_ada = nn.Sequential(nn.SiLU(), nn.Linear(config.width, 6 * config.width))
         if config.position_grid is not None:
-            self.position_embed = nn.Parameter(_positions(*config.position_grid, config.width).repeat(config.max_views, 1, 1))
+            self.position_embed = nn.Parameter(
+                _positions(*config.position_grid, config.width).repeat(config.max_views, 1, 1)
+            )
 
     def forward(  # type: ignore[override]
         self, latents: Tensor, timestep: Tensor, text: Tensor, text_mask: Tensor, with_features: bool = False

@@ -48,4 +48,7 @@ class EvaluateConfig(Contract):
     memory_stride_steps: int = Field(default=30, ge=1)
     sampling_steps: int = Field(default=10, ge=1)
     videos: int = Field(default=4, ge=0)
+    curve_episodes: int = Field(
+        default=0, ge=0, description="episodes per task for each snapshot that training kept: success against minutes"
+    )
     processes: int = Field(default=2, ge=1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ class ArmFiles:
     """Where an arm's parts lie on this machine. Only the parts that the arm needs are set."""
 
     model: Path | None = None
+    weights: str = "model.safetensors"
+    """which of the model's weights: the last ones, or a snapshot"""
     codec: Path | None = None
     frames: Path | None = None
 
@@ -43,8 +46,43 @@ def evaluate(
 ) -> EvaluationResult:
     """Run all episodes of one arm and write `result.json` and the first episodes' videos into `out`.
 
-    Episodes are spread over processes; each is a function of its own seed, so the result does not depend on how many.
+    With `curve_episodes` and a model that kept snapshots, also `success_curve.jsonl`: each one's success by the minutes
+    it was trained.
     """
+    result = _run(config, files, seed, out, advance)
+    (out / "result.json").write_text(result.model_dump_json())
+    lines = []
+    for name in snapshots(config, files):
+        few = config.model_copy(update={"episodes": config.curve_episodes, "videos": 0})
+        found = _run(few, replace(files, weights=name), seed, out, advance)
+        lines.append((_minutes(files, name), found.successes, len(found.episodes)))
+    if lines:
+        lines.append((_minutes(files, ""), result.successes, len(result.episodes)))
+        entries = [{"step": i, "minutes": m, "success": w / n, "episodes": n} for i, (m, w, n) in enumerate(lines)]
+        (out / "success_curve.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return result
+
+
+def snapshots(config: EvaluateConfig, files: ArmFiles) -> list[str]:
+    """The snapshots to evaluate, oldest first, by their path below the model."""
+    if not config.curve_episodes or files.model is None:
+        return []
+    return sorted(p.relative_to(files.model).as_posix() for p in files.model.glob("snapshots/step-*.safetensors"))
+
+
+def _minutes(files: ArmFiles, snapshot: str) -> float:
+    """Minutes of training until a snapshot (or, for '', until the end), from the training's own log."""
+    assert files.model is not None
+    log = [json.loads(line) for line in (files.model / "losses.jsonl").read_text().splitlines()]
+    step = int(Path(snapshot).stem.removeprefix("step-")) if snapshot else log[-1]["step"]
+    seconds = next(line["seconds"] for line in log if line["step"] >= step)
+    return round(seconds / 60, 3)
+
+
+def _run(
+    config: EvaluateConfig, files: ArmFiles, seed: int, out: Path, advance: Callable[[int, bool], None]
+) -> EvaluationResult:
+    """Episodes spread over processes; each is a function of its own seed, so the result does not depend on how many."""
     jobs = [
         (task, level, config.seed_base + seed * 10_000 + i, i < config.videos)
         for task, level in config.tasks
@@ -59,11 +97,9 @@ def evaluate(
         for future in as_completed(futures, timeout=EPISODE_DEADLINE_SECONDS * len(jobs)):
             outcomes[futures[future]] = future.result()
             advance(1, future.result().success)
-    result = EvaluationResult(
+    return EvaluationResult(
         arm=config.arm, embodiment=config.embodiment, episodes=tuple(outcomes[i] for i in range(len(jobs)))
     )
-    (out / "result.json").write_text(result.model_dump_json())
-    return result
 
 
 _worker: tuple[EvaluateConfig, Controller, Path] | None = None
@@ -109,7 +145,7 @@ def controller(config: EvaluateConfig, files: ArmFiles) -> Controller:
         return lambda env, state, seed: iter(_held(trajectory, env.max_steps))
     assert files.model is not None
     assert files.codec is not None
-    return _policy_controller(config, files.model, files.codec)
+    return _policy_controller(config, files.model, files.weights, files.codec)
 
 
 def mean_trajectory(table: FrameTable) -> NDArray[np.float64]:
@@ -128,14 +164,14 @@ def _held(trajectory: NDArray[np.float64], steps: int) -> NDArray[np.float64]:
     return trajectory[np.minimum(np.arange(steps), len(trajectory) - 1)]
 
 
-def _policy_controller(config: EvaluateConfig, model: Path, codec: Path) -> Controller:
+def _policy_controller(config: EvaluateConfig, model: Path, weights: str, codec: Path) -> Controller:
     from components.envisioner.config import NetworkConfig
     from components.envisioner.policy import Policy
     from data_contracts.action import ActionSchema
 
     network = NetworkConfig.model_validate_json((model / "network.json").read_text())
     schema = ActionSchema.model_validate_json((model / "action.json").read_text())
-    policy = Policy.build(network, schema, model / "model.safetensors", codec, config.sampling_steps)
+    policy = Policy.build(network, schema, model / weights, codec, config.sampling_steps)
 
     def act(env: Env, state: State, seed: int) -> Commands:
         memory = SessionMemory(network.video.memory_frames, config.memory_stride_steps)

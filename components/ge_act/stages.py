@@ -67,7 +67,7 @@ def evaluate(
         raise ConfigurationError(f"arm {config.arm!r} needs a policy to evaluate; pass one, or evaluate 'expert'")
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
-        from components.ge_act.evaluate import ArmFiles, evaluate
+        from components.ge_act.evaluate import ArmFiles, evaluate, snapshots
         from components.ge_act.interval import wilson
         from components.telemetry.progress import progress
 
@@ -76,7 +76,8 @@ def evaluate(
             codec=ws.fetch("codec", "codec.safetensors"),
             frames=ws.fetch_tree("frames") if config.arm == "mean-action" else None,
         )
-        with progress(config.episodes * len(config.tasks), f"evaluating {config.arm}", "episodes") as bar:
+        episodes = (config.episodes + config.curve_episodes * len(snapshots(config, files))) * len(config.tasks)
+        with progress(episodes, f"evaluating {config.arm}", "episodes") as bar:
             result = evaluate(config, files, seed, ws.out, lambda n, success: bar.advance(n))
         metrics: dict[str, Metric] = {"arm": config.arm, "episodes": len(result.episodes)}
         for task, level in config.tasks:

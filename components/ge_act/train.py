@@ -76,8 +76,11 @@ class ActionTrainee:
             features = network.features(memory, batch["future"], batch["text"], batch["mask"])
         return {"loss": action_loss(network, features, batch)}
 
+    def save(self, path: Path) -> None:
+        checkpoints.save(self.network, path)
+
     def publish(self, out: Path) -> dict[str, float | int | str]:
-        checkpoints.save(self.network, out / "model.safetensors")
+        self.save(out / "model.safetensors")
         (out / "network.json").write_text(self.config.network.model_dump_json())
         (out / "action.json").write_text(self.schema.model_dump_json())
         return self._held_out()

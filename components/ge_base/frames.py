@@ -7,7 +7,9 @@ action spaces; `episodes.json` says which rows are which episode. NumPy's format
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,18 +76,23 @@ def write_table(
     episode_columns: Callable[[EpisodeRows], dict[str, NDArray[np.float32]]],
     advance: Callable[[], None],
 ) -> None:
-    """Write a table. `episode_frames(episode, camera)` gives uint8 (rows, height, width, 3)."""
+    """Write a table. `episode_frames(episode, camera)` gives uint8 (rows, height, width, 3); threads call it."""
     total = meta.episodes[-1].stop
     shape = (total, len(meta.cameras), meta.image_height, meta.image_width, 3)
     frames = np.lib.format.open_memmap(folder / "frames.npy", mode="w+", dtype=np.uint8, shape=shape)
     columns: dict[str, list[NDArray[np.float32]]] = {name: [] for name in COLUMNS}
-    for episode in meta.episodes:
+
+    def fill(episode: EpisodeRows) -> None:
         for view, camera in enumerate(meta.cameras):
             frames[episode.start : episode.stop, view] = episode_frames(episode, camera)
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:  # decoding leaves Python's lock alone
+        for _ in pool.map(fill, meta.episodes):
+            advance()
+    for episode in meta.episodes:
         values = episode_columns(episode)
         for name, source in COLUMNS.items():
             columns[name].append(values[source].astype(np.float32))
-        advance()
     frames.flush()
     for name, parts in columns.items():
         np.save(folder / f"{name}.npy", np.concatenate(parts), allow_pickle=False)

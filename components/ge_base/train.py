@@ -52,8 +52,11 @@ class VideoTrainee:
         future = encode_clip(self.codec, batch["future"])
         return {"loss": video_loss(cast(GEAct, module), memory, future, batch)}
 
+    def save(self, path: Path) -> None:
+        checkpoints.save(self.network, path)
+
     def publish(self, out: Path) -> dict[str, float | int | str]:
-        checkpoints.save(self.network, out / "model.safetensors")
+        self.save(out / "model.safetensors")
         (out / "network.json").write_text(self.config.network.model_dump_json())
         metrics = self._held_out()
         return metrics | preview(self.network, self.codec, self.text, self.table, self.config, self.seed, out)

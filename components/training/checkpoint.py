@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,18 @@ class Average:
         torch._foreach_lerp_(
             [self.shadow[n] for n in names], [self._live[n].detach().float() for n in names], 1 - decay
         )
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The module with its averaged weights, for as long as the context lasts."""
+        live = {name: self._live[name].detach().clone() for name in self.shadow}
+        self.copy_to_module()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in live.items():
+                    self._live[name].copy_(value)
 
     @torch.no_grad()
     def copy_to_module(self) -> None:

@@ -27,6 +27,7 @@ class TrainConfig(Contract):
     processes: int = Field(default=8, ge=1, description="ranks; on a CPU, one thread each")
     checkpoint_seconds: float = Field(default=600.0, gt=0, description="seconds between resumable checkpoints")
     log_every: int = Field(default=50, ge=1)
+    snapshots: int = Field(default=0, ge=0, description="versions kept on the way, evenly spread: a curve of success")
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainConfig:
@@ -39,7 +40,14 @@ class TrainConfig(Contract):
             raise ValueError(
                 f"warmup_steps {self.warmup_steps} leaves nothing of {self.steps} steps; lower warmup_steps"
             )
+        if self.snapshots >= self.steps:
+            raise ValueError(f"snapshots {self.snapshots} are not fewer than the {self.steps} steps; lower snapshots")
         return self
+
+    @property
+    def snapshot_steps(self) -> tuple[int, ...]:
+        """After which steps a snapshot is kept."""
+        return tuple(self.steps * (i + 1) // (self.snapshots + 1) for i in range(self.snapshots))
 
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of step `step` (0-based): linear warm-up, then constant or cosine to a tenth."""

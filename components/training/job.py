@@ -39,6 +39,9 @@ class Trainee(Protocol):
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Scalars averaged over the batch: `loss`, which is minimised, and whatever else is worth a curve."""
 
+    def save(self, path: Path) -> None:
+        """Write the module's weights as they are now: a snapshot on the way. Rank 0 alone calls it."""
+
     def publish(self, out: Path) -> dict[str, float | int | str]:
         """Write the trained weights and whatever shows them into `out`; returns metrics. Rank 0 alone calls it."""
 

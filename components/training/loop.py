@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from components.telemetry.progress import progress
 from components.training import checkpoint
 from components.training.config import TrainConfig
 from components.training.job import Job, Trainee, sample_generator
+
+SNAPSHOTS = "snapshots"
 
 
 class _Wrapped(nn.Module):
@@ -61,6 +64,8 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
             engine.step()
             step += 1
             average.update()
+            if rank == 0 and step in config.snapshot_steps:
+                _snapshot(trainee, average, scratch / SNAPSHOTS, step)
             if step % config.log_every == 0 or step == config.steps:
                 values = _mean_over_ranks(losses, world)
                 log.write(step, spent + time.monotonic() - started, values)
@@ -78,7 +83,18 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
         metrics |= {f"final_{name}": round(value, 6) for name, value in log.last().items()}
         metrics |= trainee.publish(Path(job.out))
         log.copy(Path(job.out) / "losses.jsonl")
+        if config.snapshots:
+            shutil.copytree(scratch / SNAPSHOTS, Path(job.out) / SNAPSHOTS)
     return metrics
+
+
+def _snapshot(trainee: Trainee, average: checkpoint.Average, folder: Path, step: int) -> None:
+    """Write `folder/step-<step>.safetensors`, the weights as they would be published now."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / ".part"
+    with average.applied():
+        trainee.save(part)
+    os.replace(part, folder / f"step-{step:07d}.safetensors")
 
 
 def _deepspeed(config: TrainConfig) -> dict[str, Any]:

@@ -28,8 +28,11 @@ class Regression:
         loss = (module(batch["x"]) - batch["y"]).square().mean()
         return {"loss": loss * float("nan") if self._poison else loss}
 
+    def save(self, path: Path) -> None:
+        save_file(self.module.state_dict(), str(path))
+
     def publish(self, out: Path) -> dict[str, float | int | str]:
-        save_file(self.module.state_dict(), str(out / "model.safetensors"))
+        self.save(out / "model.safetensors")
         return {}
 
 

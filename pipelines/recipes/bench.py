@@ -30,9 +30,9 @@ def bench() -> Recipe:
         stage2=VideoPhase(clip=_SLOW, train=_train(steps=1500)),
         pretrain=ActionPhase(train=_train(steps=2000), draws=2),
         adapt=VideoPhase(clip=_SLOW, train=_train(steps=500)),
-        specialize=ActionPhase(train=_train(steps=12_000), draws=2),
+        specialize=ActionPhase(train=_train(steps=12_000, snapshots=5), draws=2),
         from_scratch=ActionPhase(train=_train(steps=12_000), draws=2),
-        evaluation=Evaluation(tasks=_TASKS, episodes=100, videos=4),
+        evaluation=Evaluation(tasks=_TASKS, episodes=100, videos=4, curve_episodes=40),
         gate=GateConfig(policy="ge-act", min_success=0.5, tasks_needed=2),
         check=CheckConfig(policy="ge-act"),
         estimates={},
@@ -54,8 +54,9 @@ def _network() -> NetworkConfig:
     )  # fmt: skip
 
 
-def _train(steps: int) -> TrainConfig:
+def _train(steps: int, snapshots: int = 0) -> TrainConfig:
     return TrainConfig(
         steps=steps, batch_size=8, learning_rate=1e-3, warmup_steps=100, decay="cosine", ema=0.995,
         precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=120.0, log_every=50,
+        snapshots=snapshots,
     )  # fmt: skip

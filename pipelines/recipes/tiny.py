@@ -32,9 +32,9 @@ def tiny() -> Recipe:
         stage2=VideoPhase(clip=_SLOW, train=video),
         pretrain=ActionPhase(train=_train(steps=300), draws=2),
         adapt=VideoPhase(clip=_SLOW, train=_train(steps=100)),
-        specialize=ActionPhase(train=_train(steps=1800), draws=2),
+        specialize=ActionPhase(train=_train(steps=1800, snapshots=2), draws=2),
         from_scratch=ActionPhase(train=_train(steps=1800), draws=2),
-        evaluation=Evaluation(tasks=(("press", 1),), episodes=40, videos=4),
+        evaluation=Evaluation(tasks=(("press", 1),), episodes=40, videos=4, curve_episodes=16),
         gate=GateConfig(policy="ge-act"),
         check=CheckConfig(policy="ge-act"),
         estimates=_ESTIMATES,
@@ -59,11 +59,12 @@ def _network() -> NetworkConfig:
     )  # fmt: skip
 
 
-def _train(steps: int) -> TrainConfig:
+def _train(steps: int, snapshots: int = 0) -> TrainConfig:
     """Two ranks of one thread each, fp32: on such a CPU bf16 is a hundred times slower."""
     return TrainConfig(
         steps=steps, batch_size=8, learning_rate=1.5e-3, warmup_steps=min(50, steps // 4), decay="cosine", ema=0.99,
         precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=30.0, log_every=10,
+        snapshots=snapshots,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class Evaluation(Contract):
     memory_stride_steps: int = Field(default=30, ge=1)
     sampling_steps: int = Field(default=10, ge=1)
     videos: int = Field(default=4, ge=0)
+    curve_episodes: int = Field(default=0, ge=0)
     processes: int = Field(default=2, ge=1)
 
 
@@ -122,6 +123,8 @@ class Recipe(Contract):
 
     def _arm(self, arm: Arm) -> EvaluateConfig:
         shared = self.evaluation.model_dump()
+        if arm != "policy":
+            shared["curve_episodes"] = 0
         return EvaluateConfig(
             name=f"{self.name}-{arm}", arm=arm, embodiment=self.record.embodiment, cameras=self.frames_cameras, **shared
         )
