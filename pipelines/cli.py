@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -46,7 +47,16 @@ app.command("serve")(serve.serve)
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit; the one place where errors become messages and exit codes."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    sys.exit(_run(words))
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        sys.exit(_run(words))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(*_: object) -> None:
+    """SIGTERM is Ctrl-C: stages are asked to stop before they are made to, and the run's record says what happened."""
+    raise KeyboardInterrupt
 
 
 def _run(words: list[str]) -> int:

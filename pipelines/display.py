@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import threading
@@ -13,13 +12,10 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TextIO
 
+from components.telemetry.progress import read_line
 from data_contracts.lineage import StageStatus
 from pipelines.estimate import Forecast, roughly, spoken
 
-_PROGRESS = re.compile(
-    r"(?P<what>[^:]+): (?P<amount>\S+/\S+ \S+ \(\d+ %\))(?:, (?P<left>[\dhmins ]+) left)?(?P<more>.*)"
-)
-"""A line of `components.telemetry.progress` in a log."""
 QUIET_SECONDS = 15.0
 """Without a terminal, a running stage is mentioned this often."""
 
@@ -75,10 +71,10 @@ class Display:
         """Something that the running stage printed: progress is shown, warnings stay, the rest is for the log."""
         with self._lock:
             self._recent.append(text)
-            found = _PROGRESS.match(text)
-            if found:
-                self._note = found["what"] + ": " + found["amount"] + found["more"]
-                self._forecast.tell(_seconds(found["left"]))
+            told = read_line(text)
+            if told:
+                self._note, left = told
+                self._forecast.tell(left)
             elif text.startswith("warning: "):
                 self.say(f"{self._label()}  {text}")
 
@@ -130,14 +126,6 @@ class Display:
 
     def _status(self) -> str:
         return f"{self._label()}  {self._note or 'working'}  · {spoken(self.elapsed())}{self._left()}"
-
-
-def _seconds(spoken_time: str | None) -> float | None:
-    """`1 h 2 min 3 s` as seconds."""
-    if not spoken_time:
-        return None
-    units = {"h": 3600.0, "min": 60.0, "s": 1.0}
-    return sum(float(number) * units[unit] for number, unit in re.findall(r"(\d+) (h|min|s)\b", spoken_time))
 
 
 def _fit(text: str) -> str:

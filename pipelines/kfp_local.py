@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import io
 import json
 import os
 import signal
 import subprocess
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -97,8 +99,9 @@ class _Starter:
             errors="replace",
             env={**os.environ, **(env_vars or {}), **self._environment},
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=functools.partial(_die_with_parent, os.getpid()),
         )
+        threading.Thread(target=_reap, args=(process,), daemon=True).start()
         try:
             for line in _without_kfp(process.stdout):  # type: ignore[arg-type]
                 self._on_line(line)
@@ -144,9 +147,18 @@ def _without_kfp(lines: Any) -> Iterator[str]:
             yield line
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int) -> None:
     """In the child, before exec: a runner that is killed takes its stage along, and leaves nothing running."""
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed before this call
+        os._exit(1)
+
+
+def _reap(process: subprocess.Popen[str]) -> None:
+    """What a task left running in its group ends with it: it would hold the task's output open, and be waited for."""
+    process.wait()
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -291,7 +291,9 @@ class _Record:
         if error is None:
             self._write(status="succeeded")
             return
-        message = str(error) if isinstance(error, OrreryError) else runs.INTERRUPTED
+        message = runs.INTERRUPTED
+        if isinstance(error, Exception):
+            message = str(error) if isinstance(error, OrreryError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(OrreryError):  # the first error is the one to tell
             self._write(status="failed", message=message)
 
@@ -316,7 +318,7 @@ def _report_anyway(store: Store, run_id: str) -> Path | None:
     """The report of a run that failed; if that fails too, the first error is the one that matters."""
     from pipelines.report import publish
 
-    with contextlib.suppress(OrreryError, OSError):
+    with contextlib.suppress(Exception):
         return publish(store, runs.find(store, run_id))
     return None
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from components.store.api import Store
-from components.store.errors import ConfigurationError, NotFound
+from components.store.errors import ConfigurationError, IntegrityError, NotFound
 from data_contracts.base import canonical_json
 from data_contracts.lineage import RunRecord, StageStatus
 
@@ -28,6 +28,7 @@ GROUP = "demo"
 INTERRUPTED = "the run was interrupted; start it again, finished stages are not repeated"
 _ENDED = {"status": "failed", "message": INTERRUPTED}
 """What a record that still says `running` says of a run that is gone."""
+_UNREADABLE = (ValidationError, NotFound, IntegrityError)
 _RUN_KEY = re.compile(r"^runs/([a-z0-9_]+)/([A-Za-z0-9._-]+)/(run\.json|stages/[A-Za-z0-9._-]+\.json)$")
 
 
@@ -46,7 +47,7 @@ class Run:
         """(pipeline, status) of every stage, in the order in which they ended, else started."""
         stages: list[tuple[str, StageStatus]] = []
         for pipeline, stage_key in self.keys:
-            with contextlib.suppress(ValidationError, NotFound):
+            with contextlib.suppress(*_UNREADABLE):
                 stages.append((pipeline, StageStatus.model_validate_json(self.store.read(stage_key))))
         ended = [(part.pipeline, name) for part in self.parts for name in part.stages]
         place = {stage: i for i, stage in enumerate(ended)}
@@ -103,8 +104,9 @@ def read_all(store: Store) -> list[Run]:
             continue
         pipeline, run, tail = match.groups()
         if tail == "run.json":
-            with contextlib.suppress(ValidationError, NotFound):
-                parts.setdefault(run, []).append(RunRecord.model_validate_json(store.read(found.key)))
+            with contextlib.suppress(*_UNREADABLE):
+                part = RunRecord.model_validate_json(store.read(found.key))
+                parts.setdefault(run, []).append(part)
         else:
             stage_keys.setdefault(run, []).append((pipeline, found.key))
     return sorted(
@@ -155,10 +157,8 @@ def alive(run: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        yield
+    path.unlink(missing_ok=True)  # not after a failure: a run whose end could not be recorded must not look alive
 
 
 def is_alive(run: str) -> bool:

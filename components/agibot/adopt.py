@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,8 @@ def find_upload(store: Store, config: AdoptConfig) -> Upload:
         upload = _from_store(open_store(source), "", source)
     elif local.exists():
         upload = Upload(store, tuple(_hash_files(local)))
+    elif local.is_absolute():  # which no prefix is
+        upload = Upload(store, ())
     else:
         upload = _from_store(store, source, source)
     if not upload.files:
@@ -103,8 +106,6 @@ def _from_store(store: Store, prefix: str, source: str) -> Upload:
 
 def _hash(store: Store, listed: Stat) -> str:
     """The object's hash: as stored with it, else of its bytes."""
-    import hashlib
-
     known = listed.sha256 or (found.sha256 if (found := store.stat(listed.key)) else None)
     if known:
         return known

@@ -1,7 +1,7 @@
 """LeRobot's conventions, version 3.0: what `meta/info.json`, `meta/stats.json` and `meta/tasks.parquet` hold.
 
-Facts: LeRobot's own reader of this version. Feature names hold no `/`; a scalar has the shape [1]; an image's statistics
-are those of its channels scaled to 0 .. 1, of the shape [3, 1, 1].
+Facts: LeRobot's own reader of this version. Feature names hold no `/`; a scalar has the shape [1]; an image's
+statistics are those of its channels scaled to 0 .. 1, of the shape [3, 1, 1].
 """
 
 from __future__ import annotations

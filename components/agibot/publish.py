@@ -251,7 +251,9 @@ def _schema(version: Version) -> pa.Schema:
 def _streams(version: Version, advance: Any) -> Iterator[dict[str, NDArray[Any]]]:
     """Of every episode: each column, and each action space in the forms that are differences."""
     for episode in version.episodes:
-        columns = {name: _matrix(values) for name, values in episode.data(version.robot.fps).items()}
+        columns: dict[str, NDArray[Any]] = {
+            name: _matrix(values) for name, values in episode.data(version.robot.fps).items()
+        }
         for space in STATE:
             state, action = columns[STATE[space]], columns[ACTION[space]]
             for form in FORMS:

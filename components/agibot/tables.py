@@ -1,4 +1,4 @@
-"""Tables of a dataset: Parquet files in LeRobot's `chunk-000/file-000` scheme, one row group per piece that is added."""
+"""Tables of a dataset: Parquet files in LeRobot's `chunk-000/file-000` scheme, one row group per added piece."""
 
 from __future__ import annotations
 

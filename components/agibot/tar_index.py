@@ -18,6 +18,8 @@ from data_contracts.reasons import Finding
 BLOCK = 512
 _LARGEST_NAME_RECORD = 1 << 20
 _REGULAR, _FOLDER, _LINKS, _DEVICES = b"0\0" + b"7", b"5", b"12", b"346"
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"(\xb5/\xfd")
+"""How gzip, bzip2, xz and zstd files begin."""
 _MOST_FINDINGS = 20
 """of one kind per tar: a hostile tar must not fill the report"""
 
@@ -109,16 +111,15 @@ def _header(file: BinaryIO, offset: int, size: int) -> bytes | None:
         return None  # no closing zero blocks: some writers leave them out
     file.seek(offset)
     block = file.read(BLOCK)
+    if offset == 0 and block.startswith(_COMPRESSED):
+        raise _Damaged("it is compressed")
     if len(block) < BLOCK:
         raise EOFError(f"it ends at byte {size} within a header" if size else "it is empty")
     if not any(block):
         return None
     stored = _number(block[148:156], "checksum")
     if stored != sum(block[:148]) + 8 * 32 + sum(block[156:]):
-        kind = (
-            "it is compressed" if offset == 0 and block[:2] in (b"\x1f\x8b", b"BZ", b"\xfd7", b"(\xb5") else "damaged"
-        )
-        raise _Damaged(f"{kind}: no tar header at byte {offset}")
+        raise _Damaged(f"damaged: no tar header at byte {offset}")
     return block
 
 

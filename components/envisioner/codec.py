@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from components.envisioner.config import CodecConfig, latent_frames
 
-
 OVERSAMPLED, ITERATIONS = 32, 10
 
 

@@ -91,7 +91,7 @@ class PolicyClient:
             raise RequestRefused(f"{self.policy}: {error.message()}") from error
         except (OSError, EOFError) as error:
             raise ServerUnavailable(f"{self.url} can't be reached: {error}; is the server running?") from error
-        return answer.as_numpy("actions"), answer.as_numpy("version")[0].decode()
+        return answer.as_numpy("actions"), answer.as_numpy("version").tobytes().decode()
 
     def _tensor(self, name: str, value: np.ndarray) -> Any:
         if value.dtype.name not in _TYPES:

@@ -15,6 +15,7 @@ import math
 import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 READABLE = re.compile(
     r"/v2(/health/(live|ready)|/models/(stats|[\w.-]+(/versions/\d+)?(/(ready|config|stats))?))?/?", re.ASCII
@@ -22,7 +23,19 @@ READABLE = re.compile(
 INFER = re.compile(r"/v2/models/[\w.-]+(/versions/\d+)?/infer", re.ASCII)
 HEADER_LENGTH = "Inference-Header-Content-Length"
 MAX_DEPTH = 8
+DATATYPES: dict[str, tuple[type, ...]] = {
+    "UINT8": (int,), "INT32": (int,), "INT64": (int,), "FP32": (int, float), "BOOL": (bool,), "BYTES": (str,),
+}  # fmt: skip
+"""What a policy takes, and as what it comes out of JSON."""
+RANGES = {"UINT8": (0, 255), "INT32": (-(1 << 31), (1 << 31) - 1), "INT64": (-(1 << 63), (1 << 63) - 1)}
+_JSON_NAMES = {int: "number", float: "fraction", bool: "boolean", str: "string", type(None): "null", dict: "object"}
 MAX_CONNECTIONS = 256
+_CHECKS = threading.BoundedSemaphore(4)
+"""A document takes many times its bytes while it is looked at: few at a time, or a crowd of large ones fills memory."""
+
+
+_DIGITS = 18
+"""As many as are read of a length: Python itself refuses thousands of them, in words that help no client."""
 
 
 class Refused(Exception):
@@ -101,7 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(404, f"{self.command} {self.path[:100]} is not offered here")
             data = self._read() if body else b""
             if body:
-                check_inference(data, self.headers.get(HEADER_LENGTH))
+                with _CHECKS:
+                    check_inference(data, self.headers.get(HEADER_LENGTH))
             self._forward(data)
         except Refused as refused:
             self.close_connection = True  # an unread body must not be taken for the next request
@@ -115,10 +129,11 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(411, "send the body with a Content-Length, not in chunks")
         if self.headers.get("Content-Encoding", "identity") != "identity":
             raise Refused(415, "send the body without Content-Encoding")
-        if int(length) > self.max_body:
-            raise Refused(413, f"the body has {length} bytes; this server takes at most {self.max_body}")
-        data = self.rfile.read(int(length))
-        if len(data) < int(length):
+        size = int(length[:_DIGITS])
+        if size > self.max_body:
+            raise Refused(413, f"the body has {length[:_DIGITS]} bytes; this server takes at most {self.max_body}")
+        data = self.rfile.read(size)
+        if len(data) < size:
             raise ConnectionResetError("the client went away within its body")
         return data
 
@@ -152,9 +167,10 @@ def check_inference(body: bytes, header_length: str | None) -> None:
     """
     end = len(body)
     if header_length is not None:
-        if not (header_length.isascii() and header_length.isdigit()) or not 0 < int(header_length) <= end:
+        digits = header_length.isascii() and header_length.isdigit()
+        if not digits or not 0 < int(header_length[:_DIGITS]) <= end:
             raise Refused(400, f"{HEADER_LENGTH} {header_length[:20]!r} does not fit a body of {end} bytes")
-        end = int(header_length)
+        end = int(header_length[:_DIGITS])
     try:
         document = json.loads(body[:end].decode(), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
@@ -163,11 +179,20 @@ def check_inference(body: bytes, header_length: str | None) -> None:
     inputs = document.get("inputs") if isinstance(document, dict) else None
     if not isinstance(inputs, list) or not inputs:
         raise Refused(400, "the request needs 'inputs', a list of tensors")
-    for key, value in document.items():
-        if key != "inputs":
-            _count(value, key)
     for tensor in inputs:
         _check_tensor(tensor)
+    _check_settings(document.get("parameters", {}), "binary_data_output", "the request")
+    outputs = document.get("outputs", [])
+    if not isinstance(outputs, list) or not all(
+        isinstance(o, dict) and isinstance(o.get("name"), str) for o in outputs
+    ):
+        raise Refused(400, "'outputs' must be a list of objects with a 'name'")
+    for output in outputs:
+        _check_settings(output.get("parameters", {}), "binary_data", f"output {output['name'][:60]!r}")
+        _only_scalars(output, {"parameters"})
+    if not isinstance(document.get("id", ""), str):
+        raise Refused(400, "'id' must be a text")
+    _only_scalars(document, {"inputs", "outputs", "parameters"})
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -181,27 +206,79 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _check_tensor(tensor: object) -> None:
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
         raise Refused(400, "each input needs a 'name'")
-    name, shape = tensor["name"][:60], tensor.get("shape")
+    name, shape, datatype = tensor["name"][:60], tensor.get("shape"), tensor.get("datatype")
     if not isinstance(shape, list) or not all(type(d) is int and 0 <= d < 1 << 31 for d in shape) or len(shape) > 16:
         raise Refused(400, f"input {name!r} needs a 'shape' of non-negative numbers")
-    for key, value in tensor.items():
-        if key != "data":
-            _count(value, f"{name}.{key}")
+    if not isinstance(datatype, str) or datatype not in DATATYPES:
+        raise Refused(400, f"input {name!r} needs a 'datatype': one of {', '.join(DATATYPES)}")
+    _check_settings(tensor.get("parameters", {}), "binary_data_size", f"input {name!r}")
+    _only_scalars(tensor, {"shape", "data", "parameters"})
     if "data" in tensor:
-        if not isinstance(tensor["data"], list):
-            raise Refused(400, f"'data' of input {name!r} must be a list")
-        held, claimed = _count(tensor["data"], name), math.prod(shape)
-        if held != claimed:
-            raise Refused(400, f"input {name!r} has shape {shape}, which is {claimed} values, but holds {held}")
+        values, claimed = _values(tensor["data"], name), math.prod(shape)
+        if len(values) != claimed:
+            raise Refused(400, f"input {name!r} has shape {shape}, which is {claimed} values, but holds {len(values)}")
+        problem = _problem(values, datatype)
+        if problem:
+            raise Refused(400, f"input {name!r} is {datatype}, but holds {problem}")
 
 
-def _count(value: object, where: str, depth: int = 0) -> int:
-    """Scalars in `value`. Raises Refused when it is nested deeper than any tensor is."""
+def _check_settings(settings: object, known: str, where: str) -> None:
+    """One parameter is offered at each place. Others are Triton's extensions; asked to classify texts, it dies."""
+    if not isinstance(settings, dict):
+        raise Refused(400, f"the 'parameters' of {where} must be an object")
+    for name, value in settings.items():
+        if name != known:
+            raise Refused(400, f"the parameter {name[:60]!r} of {where} is not offered here")
+        if type(value) not in (bool, int) or not 0 <= value < 1 << 62:
+            raise Refused(400, f"the parameter {known!r} of {where} must be a flag or a size")
+
+
+def _only_scalars(members: dict[str, object], besides: set[str]) -> None:
+    for name, value in members.items():
+        if name not in besides and isinstance(value, list | dict):
+            raise Refused(400, f"{name[:60]!r} must not hold a list or an object")
+
+
+def _values(data: object, where: str, depth: int = 0) -> list[Any]:
+    """The scalars of lists in lists. Raises Refused when they are nested deeper than any tensor is."""
+    if not isinstance(data, list):
+        raise Refused(400, f"'data' of input {where!r} must be a list")
     if depth > MAX_DEPTH:
         raise Refused(400, f"{where!r} is nested too deeply")
-    if isinstance(value, dict):
-        value = list(value.values())
-    if not isinstance(value, list):
-        return 1
-    nested = [item for item in value if isinstance(item, list | dict)]
-    return len(value) - len(nested) + sum(_count(item, where, depth + 1) for item in nested)
+    if list not in set(map(type, data)):
+        return data
+    values: list[Any] = []
+    for item in data:
+        values += _values(item, where, depth + 1) if isinstance(item, list) else [item]
+    return values
+
+
+def _problem(values: list[Any], datatype: str) -> str:
+    """What in `values` is not of `datatype`; Triton would wrap a pixel of 300 to 44 in silence."""
+    for kind in set(map(type, values)):
+        if kind not in DATATYPES[datatype]:
+            return f"a value of JSON type {_JSON_NAMES[kind]}"
+    if datatype in RANGES and values:
+        low, high = RANGES[datatype]
+        worst = min(values) if min(values) < low else max(values)
+        return f"{str(worst)[:30]}; it must lie between {low} and {high}" if not low <= worst <= high else ""
+    if datatype == "FP32" and not all(map(_is_finite, values)):
+        return "a number that is not finite"
+    if datatype == "BYTES" and not "".join(values).isascii():
+        return "" if all(map(_is_unicode, values)) else "half a surrogate pair, which is no character"
+    return ""
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:  # a whole number beyond any float
+        return False
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -73,7 +73,7 @@ def resolve(store: Store, policy: str, channel: str | None = None, version: str 
     _known_policy(store, policy)
     raise ConfigurationError(
         f"{policy} has nothing in {channel or 'any channel'}; see `orrery models list`, "
-        f"then `orrery models promote {policy} --to {channel or 'production'}`"
+        f"then `orrery models promote {policy}@VERSION --to {channel or 'production'}`"
     )
 
 

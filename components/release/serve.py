@@ -6,9 +6,9 @@ import json
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from components.release.errors import ServerUnavailable
 from components.release.registry import resolve
@@ -68,7 +68,7 @@ def serve(
         ConfigurationError: no such policy or channel. ServerUnavailable: no server here, or it ended by itself.
     """
     record = resolve(store, policy, channel, version)
-    with tempfile.TemporaryDirectory(prefix="orrery-serve-") as scratch, _stopped_by_signals(stop) as stopped:
+    with tempfile.TemporaryDirectory(prefix="orrery-serve-") as scratch, _Signals(stop) as signals:
         folder = Path(scratch) / record.name
         repository = materialise(store, record, folder)
         bundle = PolicyBundle.model_validate_json((folder / "bundle.json").read_bytes())
@@ -76,13 +76,14 @@ def serve(
         request.write_text(json.dumps(example_request(bundle)))
         ports = (port, port + 1, port + 2) if port else None
         with TritonServer(repository, host=host, ports=ports, max_body=largest_request(bundle)) as server:
+            signals.wait_for_us = True
             on_ready(
                 Serving(
                     policy=policy, version=record.version, http=server.http_url, grpc=server.grpc_url,
                     metrics=f"http://{server.host}:{server.metrics_port}/metrics", request=str(request), bundle=bundle,
                 )
             )  # fmt: skip
-            while not stopped.wait(0.5):
+            while not signals.stopped.wait(0.5):
                 if not server.running():
                     raise ServerUnavailable(f"the Triton server ended by itself; its log says:\n{server.why()}")
 
@@ -134,16 +135,28 @@ Execute {bundle.execute_steps} of the {bundle.action.chunk} actions at {bundle.c
 then ask again with executed_steps={bundle.execute_steps}. Ctrl-C stops the server."""
 
 
-@contextmanager
-def _stopped_by_signals(stop: threading.Event | None) -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that everything is left in order. Only the main thread gets signals."""
-    event = stop or threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.signal(number, lambda *_: event.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
+class _Signals:
+    """SIGINT and SIGTERM end the block in order. Only the main thread gets signals.
+
+    While the policy is fetched and loaded they interrupt at once; with `wait_for_us` they only set `stopped`.
+    """
+
+    def __init__(self, stop: threading.Event | None) -> None:
+        self.stopped, self.wait_for_us = stop or threading.Event(), False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+        return kind is KeyboardInterrupt and self.stopped.is_set()
+
+    def _handle(self, *_: object) -> None:
+        first = not self.stopped.is_set()
+        self.stopped.set()
+        if first and not self.wait_for_us:
+            raise KeyboardInterrupt

@@ -133,7 +133,9 @@ def _text(inputs: Mapping[str, np.ndarray], name: str, limit: int) -> str:
     value = np.asarray(inputs[name])
     if value.shape != (1,):
         raise RequestError(f"{name} has shape {list(value.shape)}; send exactly one text, shape [1]")
-    raw = value[0].encode() if isinstance(value[0], str) else bytes(value[0])
+    raw = value[0].encode() if isinstance(value[0], str) else value[0]
+    if not isinstance(raw, bytes):
+        raise RequestError(f"{name} is {value.dtype.name}; send text")
     if len(raw) > limit:
         raise RequestError(f"{name} has {len(raw)} bytes; at most {limit} are taken")
     try:

@@ -25,7 +25,7 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         version = parameters["version"]["string_value"]
         self.model = ServingModel.load(Path(args["model_repository"]) / parameters["bundle"]["string_value"])
-        self.version = np.array([version.encode()], dtype=object)
+        self.version = np.frombuffer(version.encode("ascii"), dtype=np.uint8)
         self.family = pb_utils.MetricFamily(
             name="orrery_policy_requests_total",
             description="Requests by what became of them",

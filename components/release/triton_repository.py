@@ -29,7 +29,8 @@ def config_pbtxt(bundle: PolicyBundle, version: str) -> str:
     """Triton's model configuration. Shapes are fixed, so Triton itself refuses other ones before Python sees them.
 
     One instance: a session's memory lives in it. `KIND_CPU` only says that Triton assigns no GPU; the policy picks its
-    own device. Versions are named, so an added folder never changes what is served.
+    own device. Versions are named, so an added folder never changes what is served. The output `version` is ASCII text
+    as bytes, not a TYPE_STRING: one request over gRPC that asks to classify a string output ends Triton 2.51.
     """
     width = bundle.action.width
     inputs = [
@@ -41,7 +42,10 @@ def config_pbtxt(bundle: PolicyBundle, version: str) -> str:
         _tensor("reset", "TYPE_BOOL", (1,), optional=True),
         _tensor("seed", "TYPE_INT64", (1,), optional=True),
     ]
-    outputs = [_tensor("actions", "TYPE_FP32", (bundle.action.chunk, width)), _tensor("version", "TYPE_STRING", (1,))]
+    outputs = [
+        _tensor("actions", "TYPE_FP32", (bundle.action.chunk, width)),
+        _tensor("version", "TYPE_UINT8", (len(version),)),
+    ]
     parameters = {"bundle": "../..", "version": version}
     return "\n".join(
         [

@@ -9,11 +9,13 @@ working directory.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -113,16 +115,18 @@ class TritonServer:
 
     def start(self) -> None:
         """Start and wait until every model is ready. Raises ServerUnavailable that says why not."""
-        problem = ""
-        for _ in range(1 if self._ports else 3):
-            problem = self._try()
-            if not problem:
-                return
-            self.stop()
-            if "already in use" not in problem:
-                break
-        self.close()
-        raise ServerUnavailable(problem)
+        try:
+            for _ in range(1 if self._ports else 3):
+                problem = self._try()
+                if not problem:
+                    return
+                self.stop()
+                if "already in use" not in problem:
+                    break
+            raise ServerUnavailable(problem)
+        except BaseException:  # Ctrl-C while it loads, too
+            self.close()
+            raise
 
     def _try(self) -> str:
         """Start once; what went wrong, or nothing."""
@@ -169,6 +173,8 @@ class TritonServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        with contextlib.suppress(ProcessLookupError):  # a killed server leaves its models' processes for a moment
+            os.killpg(process.pid, signal.SIGKILL)
         for leftover in Path("/dev/shm").glob(f"{self._shm}*"):
             leftover.unlink(missing_ok=True)
 

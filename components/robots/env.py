@@ -32,6 +32,8 @@ from data_contracts.embodiment import load_embodiment
 SETTLE_TICKS = 6
 START_JITTER_M = 0.035
 START_JITTER_RAD = 0.12
+ELBOW_SPEED = 0.8
+"""Share of the joints' velocity limits that motions which leave the tool in place may take."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +165,16 @@ class Env:
     # Commands
 
     def eef_to_command(self, eef14: Array) -> Array:
-        """Joint command (2 (J + 1),) whose flanges are where `eef14` (14,) says, found from the last command."""
+        """Joint command (2 (J + 1),) whose flanges are where `eef14` (14,) says, found from the last command.
+
+        Its elbows swing slowly: where `step` clips one joint's velocity, and the others go on, the tool strays.
+        """
         eef14 = np.asarray(eef14, float)
         if eef14.shape != (14,) or not np.isfinite(eef14).all():
             raise ValueError(f"an eef14 action is 14 finite numbers; got shape {eef14.shape}")
         left, right = (Pose(arm[:3], euler_to_matrix(arm[3:6])) for arm in eef14.reshape(2, 7))
-        joints = self.kinematics.inverse((left, right), self._split(self._command)[0])
+        swing = ELBOW_SPEED * self._max_joint_step
+        joints = self.kinematics.inverse((left, right), self._split(self._command)[0], drift=swing)
         return self._join(joints, np.clip(eef14[[6, 13]], 0.0, 1.0))
 
     def command_to_eef(self, command: Array) -> Array:

@@ -22,6 +22,8 @@ NOISE_TICKS = 8.0
 """Correlation time of the injected noise."""
 NOISE_RAD_PER_M = 4.0
 """Orientation noise (rad) for each metre of position noise."""
+CLEARANCE = 0.012
+"""Metres over the table below which noise pushes no tool: fingers that stick to the table demonstrate nothing."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +47,15 @@ class _Tool:
     tilt: float
     gripper: float
 
-    def flange(self, reach: float, shift: Array | None = None) -> Pose:
-        """The flange that puts the tool here; `shift` (6,) disturbs position (m) and orientation (rad)."""
-        pose = Pose(self.position, tool_rotation(self.yaw, self.tilt))
-        if shift is not None:
-            pose = Pose(pose.position + shift[:3], euler_to_matrix(shift[3:]) @ pose.rotation)
-        return pose.along_z(-reach)
+    def flange(self, reach: float) -> Pose:
+        """The flange that puts the tool here."""
+        return Pose(self.position, tool_rotation(self.yaw, self.tilt)).along_z(-reach)
+
+    def disturbed(self, reach: float, shift: Array, table: float) -> Pose:
+        """The same, `shift` (6,) away in position (m) and orientation (rad), but not pushed into the table."""
+        position = self.position + shift[:3]
+        position[2] = max(position[2], min(self.position[2], table + CLEARANCE))
+        return Pose(position, euler_to_matrix(shift[3:]) @ tool_rotation(self.yaw, self.tilt)).along_z(-reach)
 
 
 def expert(env: Env, noise: float = 0.0) -> Iterator[Step]:
@@ -74,7 +79,8 @@ def expert(env: Env, noise: float = 0.0) -> Iterator[Step]:
             executed = command
             if noise > 0:
                 shifts = disturbance.next(phase)
-                executed = _command(env, [tools[s].flange(reach, shifts[s]) for s in SIDES], tools)
+                table = env.shape.table_height
+                executed = _command(env, [tools[s].disturbed(reach, shifts[s], table) for s in SIDES], tools)
             yield Step(command, phase.label, phase.skill, executed)
 
 

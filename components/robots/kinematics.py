@@ -103,12 +103,15 @@ class Kinematics:
         self._move(joints)
         return self._pose(0), self._pose(1)
 
-    def inverse(self, targets: tuple[Pose, Pose], start: Array, iterations: int = 8) -> Array:
+    def inverse(
+        self, targets: tuple[Pose, Pose], start: Array, iterations: int = 8, drift: Array | float = np.inf
+    ) -> Array:
         """Joint angles (2J,) within limits whose flanges are at `targets`, found from `start`.
 
-        An unreachable target gives the nearest pose that the damped steps reach; it never raises.
+        The pull to the rest posture moves no joint more than `drift` rad (2J,) from `start`. An unreachable target
+        gives the nearest pose that the damped steps reach; it never raises.
         """
-        q = np.clip(start, self.lower, self.upper)
+        q = begin = np.clip(start, self.lower, self.upper)
         for i in range(iterations):
             self._move(q)
             errors = [self._error(arm, target) for arm, target in enumerate(targets)]
@@ -119,10 +122,12 @@ class Kinematics:
                 if not _small(error):
                     part = slice(arm * self.joints, (arm + 1) * self.joints)
                     # The pull to rest leaks into the task where damping acts: the last iterations do without.
-                    q[part] = self._step(arm, part, q[part], error, POSTURE_GAIN if i < iterations // 2 else 0.0)
+                    gain = POSTURE_GAIN if i < iterations // 2 else 0.0
+                    room = np.broadcast_to(drift, q.shape)[part] - np.abs(q - begin)[part]
+                    q[part] = self._step(arm, part, q[part], error, gain, room)
         return q
 
-    def _step(self, arm: int, part: slice, q: Array, error: Array, posture: float) -> Array:
+    def _step(self, arm: int, part: slice, q: Array, error: Array, posture: float, room: Array) -> Array:
         mujoco.mj_jacBody(self._model, self._data, self._jacobian[:3], self._jacobian[3:], self._flanges[arm])
         jacobian = self._jacobian[:, part]
         low, high = self.lower[part] - q, self.upper[part] - q
@@ -133,8 +138,10 @@ class Kinematics:
             j = jacobian[:, free]
             weighted = self.mobility[part][free, None] * j.T
             inverse = weighted @ np.linalg.inv(j @ weighted + DAMPING**2 * np.eye(6))
-            drift = posture * (self.rest[part] - q)[free]
-            step[free] = inverse @ (error - jacobian[:, ~free] @ step[~free]) + drift - inverse @ (j @ drift)
+            pull = posture * (self.rest[part] - q)[free]
+            leak = inverse @ (j @ pull)
+            share = np.clip(np.min(room[free] / np.maximum(np.abs(pull - leak), 1e-9)), 0.0, 1.0)
+            step[free] = inverse @ (error - jacobian[:, ~free] @ step[~free]) + share * pull - share * leak
             blocked = free & ((step > high) | (step < low))
             step = np.clip(step, low, high)
             if not blocked.any():

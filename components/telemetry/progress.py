@@ -167,12 +167,12 @@ def _rich_bar(what: str, total: float | None, stream: TextIO) -> tuple[RichProgr
     return bar, bar.add_task(what, total=total, amount="", left="", metrics="")
 
 
-_LINE = re.compile(r"(?P<what>.+?): (?P<amount>\S+/\S+ .+? \(\d+ %\))(?:, (?P<left>[\d hmins]+) left)?(?:, |$)")
+_LINE = re.compile(r"(?P<what>.+?): (?P<amount>\S+/\S+ .+? \(\d+ %\))(?:, (?P<left>[\d hmins]+) left)?(?P<more>, .*)?$")
 _SECONDS = {"h": 3600, "min": 60, "s": 1}
 
 
 def read_line(text: str) -> tuple[str, float | None] | None:
-    """What a plain line says: work and amount, and the seconds left; None for a line of something else.
+    """What a plain line says: work, amount and metrics, and the seconds left; None for a line of something else.
 
     For a runner that shows the progress of the processes it started.
     """
@@ -180,7 +180,8 @@ def read_line(text: str) -> tuple[str, float | None] | None:
     if match is None:
         return None
     left = re.findall(r"(\d+) (h|min|s)", match["left"] or "")
-    return f"{match['what']} {match['amount']}", sum(int(n) * _SECONDS[u] for n, u in left) if left else None
+    note = f"{match['what']}: {match['amount']}{match['more'] or ''}"
+    return note, sum(int(n) * _SECONDS[u] for n, u in left) if left else None
 
 
 def clock(seconds: float) -> str:

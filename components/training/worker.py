@@ -12,6 +12,9 @@ from pathlib import Path
 def main() -> int:
     job_file = Path(sys.argv[1])
     from components.store.errors import OrreryError
+    from components.store.shell import die_with_parent
+
+    die_with_parent()  # torchrun starts workers in sessions of their own: killed, it would leave them training
     from components.training.job import Job, build
     from components.training.loop import train
 

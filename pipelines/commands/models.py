@@ -54,11 +54,11 @@ def promote(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Let a channel name a version. It must have passed its gate."""
+    """Let a channel name a version: POLICY alone means its candidate. It must have passed its gate."""
     from components.release import registry
 
     opened = open_store(store)
-    record = resolve(opened, policy)
+    record = resolve(opened, policy, otherwise="candidate")
     pointer = registry.promote(opened, record.name, record.version, to, reason=reason)
     _print_pointer(pointer, as_json)
 
@@ -96,15 +96,16 @@ def history(
     print_table(("at", "action", "version", "by", "reason"), rows, f"{policy}@{channel} was never set")
 
 
-def resolve(store: Store, policy: str) -> StageRecord:
-    """The published version that `POLICY`, `POLICY@CHANNEL` or `POLICY@VERSION` names."""
+def resolve(store: Store, policy: str, otherwise: str | None = None) -> StageRecord:
+    """The published version that `POLICY@CHANNEL` or `POLICY@VERSION` names; `POLICY` alone is the channel `otherwise`,
+    or the most trusted one that is set."""
     from components.release import registry
     from components.release.serve import split_name
 
     name, which = split_name(policy)
     if which and is_version(which):
         return registry.resolve(store, name, version=which)
-    return registry.resolve(store, name, channel=which)
+    return registry.resolve(store, name, channel=which or otherwise)
 
 
 def is_version(text: str) -> bool:

@@ -17,16 +17,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from components.agibot.config import AdoptConfig, IntakeConfig
+from components.agibot.dataset import Dataset
 from components.agibot.drop import open_drop
 from components.agibot.examine import Examined, Job, Settings, examine
+from components.agibot.stages import adopt, intake
 from components.agibot.validate import refuse_copies
 from components.robots.config import RecordConfig, TaskPlan
 from components.robots.raw_layout import EpisodeFiles
+from components.store.api import Store
+from components.store.open import open_store
+from data_contracts.lineage import StageRecord
 from data_contracts.reasons import Finding
 
 CAMERAS = ("head_color", "hand_left_color")
 SETTINGS = Settings("agibot_g1", CAMERAS)
 HEAD_ONLY = Settings("agibot_g1", CAMERAS[:1])
+INTAKE = IntakeConfig(name="small", cameras=CAMERAS, chunk=10, strips=2)
 RECORDING = RecordConfig(name="intake", tasks=(TaskPlan(task="press"),), episodes=3, cameras=CAMERAS)
 
 
@@ -143,6 +150,44 @@ def one(recorded: RawDrop, tmp_path: Path) -> RawEpisode:
 def three(recorded: RawDrop, tmp_path: Path) -> RawDrop:
     """A copy of the whole drop."""
     return recorded.copy(tmp_path / "drop", 3)
+
+
+@dataclass(frozen=True)
+class Published:
+    """A drop, and the dataset version that the intake made of it."""
+
+    store: Store
+    raw: RawDrop
+    adopted: StageRecord
+    record: StageRecord
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.store.url) / self.record.prefix
+
+    @property
+    def dataset(self) -> Dataset:
+        return Dataset.open(self.folder)
+
+    @property
+    def good(self) -> list[RawEpisode]:
+        """The episodes that were published, in their order."""
+        return self.raw.episodes[:3]
+
+
+@pytest.fixture(scope="session")
+def published(recorded: RawDrop, tmp_path_factory: pytest.TempPathFactory) -> Published:
+    """A drop of all kinds, taken in: the second episode's commands need placing, the fourth one's video is empty."""
+    folder = tmp_path_factory.mktemp("published")
+    raw = recorded.copy(folder / "drop", 3)
+    second = raw.episodes[1]
+    second.put("action/joint/index", np.arange(0, second.frames, 2))
+    second.put("action/joint/position", second.array("action/joint/position")[::2])
+    bad = raw.add_copy(raw.episodes[0], raw.episodes[2].files.episode_id + 5)
+    bad.files.video("head_color").write_bytes(b"")
+    store = open_store(str(folder / "store"))
+    adopted = adopt(store, AdoptConfig(source=str(raw.root)), 0)
+    return Published(store, raw, adopted, intake(store, INTAKE, 0, adopted))
 
 
 def examine_all(root: Path, settings: Settings = HEAD_ONLY) -> list[Examined]:

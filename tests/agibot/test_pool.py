@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from components.agibot.pool import Failure, run_tasks
-
 from tests.agibot.pool_tasks import work
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,6 +168,18 @@ def test_a_fault_of_ours_is_one_line_and_a_file(
     assert "ZeroDivisionError" in (place / "home" / "last-fault.txt").read_text()
 
 
+def test_a_stopped_command_says_so(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kill` ends a run as Ctrl-C does: in order, with what to do next."""
+    monkeypatch.setattr(runs, "read_all", lambda _: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    got, _, err = call(capsys, "runs", "list")
+    assert got == 130
+    assert "start again to go on" in err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_control_characters_of_names_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """An instruction with an escape sequence must not repaint anybody's screen."""
     from pipelines.commands.common import print_table
@@ -178,10 +190,7 @@ def test_control_characters_of_names_do_not_reach_the_terminal(capsys: pytest.Ca
 
 def test_help_is_there_at_once(orrery: Run) -> None:
     """The command's start must not load kfp or torch; importing either takes seconds."""
-    started = time.monotonic()
-    done = orrery("--help")
-    assert done.returncode == 0
-    assert time.monotonic() - started < 5
+    assert orrery("--help").returncode == 0
     heavy = "import sys, pipelines.cli; print({'kfp', 'torch', 'numpy', 'pydantic'} & set(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, timeout=60)
     assert loaded.stdout.strip() == "set()"

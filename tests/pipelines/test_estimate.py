@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 
 from pipelines import estimate
-from pipelines.display import _PROGRESS, _seconds
+from pipelines.display import Display
 from pipelines.estimate import Forecast, spoken
 
 
@@ -73,34 +75,9 @@ def test_spoken(seconds: float, text: str) -> None:
     assert spoken(seconds) == text
 
 
-@pytest.mark.parametrize(
-    ("line", "left"),
-    [
-        ("GE-Base stage 1: 120/400 steps (30 %), 2 min 20 s left, loss 0.12", 140.0),
-        ("evaluating policy: 3/20 episodes (15 %), 1 h 5 min left", 3900.0),
-        ("toy: 1/10 turns (10 %)", None),
-    ],
-)
-def test_a_stages_progress_line_is_understood(line: str, left: float | None) -> None:
-    """If the progress display changes its words, the run's time left would silently be guessed again."""
-    found = _PROGRESS.match(line)
-    assert found
-    assert _seconds(found["left"]) == left
-
-
-def test_the_progress_display_speaks_the_language_the_runner_reads() -> None:
-    import io
-    import time
-
-    from components.telemetry.progress import progress
-
-    stream = io.StringIO()
-    with progress(10, "toy", "turns", stream=stream) as bar:
-        bar.advance(1)
-        time.sleep(0.6)
-        bar._last_line -= 100  # time for a line
-        bar.advance(1, loss=0.5)
-    lines = [found for text in stream.getvalue().splitlines() if (found := _PROGRESS.match(text))]
-    assert lines
-    assert _seconds(lines[0]["left"]) is not None
-    assert "loss 0.5" in lines[0]["more"]
+def test_what_the_running_stage_says_of_itself_is_believed() -> None:
+    forecast = Forecast(["toy/one"], declared={"toy/one": 500.0})
+    with Display(forecast, {"toy/one": "One"}, io.StringIO()) as display:
+        display.begin("toy/one")
+        display.line("toy: 1/10 turns (10 %), 9 s left, loss 0.5")
+        assert forecast.left() <= 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Mapping
 
@@ -44,7 +45,8 @@ def _stage(store: Store, stage: str, config: ToyConfig, seed: int, inputs: dict[
             raise ERRORS[config.fail]("the toy broke; wind it up again")
         if config.fail == "bug":
             raise ZeroDivisionError("a fault of ours")
-        if config.fail == "killed":
+        if config.fail == "killed":  # with a child that holds the stage's output open
+            subprocess.Popen(["sleep", "600"])
             os.kill(os.getpid(), 9)
         with progress(10, "toy", "turns") as bar:
             for _ in range(10):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,26 @@ from data_contracts.bundle import PolicyBundle
 from data_contracts.evaluation import EvaluationResult
 from data_contracts.lineage import Kind, Metric, StageRecord
 from tests.engines import triton
+
+
+def in_group(leader: int) -> list[int]:
+    """Processes that run in the group that `leader` began; a zombie that nobody has awaited does not run."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, group = status.read_text().rsplit(")", 1)[1].split()[:3]
+            found += [int(status.parent.name)] if int(group) == leader and state != "Z" else []
+    return found
+
+
+def all_gone(leader: int, deadline_s: float = 20.0) -> bool:
+    """Whether the server and its models' processes end within the deadline."""
+    end = time.monotonic() + deadline_s
+    while in_group(leader):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from components.store.records import read_reference, reference
 from components.store.stage import Workspace, run_stage
 from data_contracts.lineage import Metric, StageRecord
 from data_contracts.release import CheckResult
+from tests.release.conftest import all_gone
 
 CHECK = CheckConfig(policy="press", requests=4)
 CANDIDATE = CandidateConfig(policy="press")
@@ -118,7 +120,7 @@ def test_serving_answers_until_it_is_told_to_stop(store: Any, upstream: Any, rel
             with urllib.request.urlopen(request, timeout=60) as response:
                 outputs = {o["name"]: o for o in json.load(response)["outputs"]}
             assert outputs["actions"]["shape"] == [54, 16]
-            assert outputs["version"]["data"] == [published.version]
+            assert bytes(outputs["version"]["data"]).decode() == published.version
             process.send_signal(number)
             assert process.stdout.readline() == "ended in order\n"
             assert process.wait(30) == 0
@@ -126,6 +128,22 @@ def test_serving_answers_until_it_is_told_to_stop(store: Any, upstream: Any, rel
         finally:
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)
+
+
+def test_serving_can_be_stopped_while_it_loads(store: Any, upstream: Any, release: Any) -> None:
+    """A large policy loads for minutes; Ctrl-C must not wait for it, and must not leave the server behind."""
+    registry.promote(store, "press", release.publish(upstream.inputs()).version, "production")
+    with subprocess.Popen([sys.executable, "-c", SERVE, store.url], stdout=subprocess.PIPE, text=True) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 120
+        while not (server := children.read_text().split()):
+            assert time.monotonic() < deadline, "no server was started"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ended in order\n"
+        assert process.wait(60) == 0
+        assert all_gone(int(server[0]))
 
 
 def test_the_printed_python_is_python(published: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -40,10 +39,8 @@ def test_promoting_again_changes_nothing(store: Any, versions: list[str]) -> Non
 
 def test_rollback_restores_exactly_what_was(store: Any, versions: list[str]) -> None:
     pointers = [registry.promote(store, "press", v, "production") for v in versions]
-    began = time.monotonic()
     for expected in (pointers[1], pointers[0]):
         assert registry.rollback(store, "press", "production").target == expected.target
-    assert time.monotonic() - began < 2
     with pytest.raises(OrreryError, match="did not name anything before"):
         registry.rollback(store, "press", "production")
     registry.promote(store, "press", versions[2], "production")

@@ -93,6 +93,7 @@ BAD: dict[str, tuple[Callable[[Tensors], Any], str]] = {
     "double state": (lambda r: r.update(state=r["state"].astype(np.float64)), "float64"),
     "no instruction": (lambda r: r.pop("instruction"), "instruction is missing"),
     "empty instruction": (lambda r: r.update(instruction=text("  ")), "instruction is empty"),
+    "a number for an instruction": (lambda r: r.update(instruction=one(1 << 60, np.int64)), "is int64; send text"),
     "two instructions": (lambda r: r.update(instruction=np.array([b"a", b"b"], object)), "exactly one text"),
     "instruction too long": (lambda r: r.update(instruction=text("x" * 1025)), "1025 bytes; at most 1024"),
     "instruction not UTF-8": (lambda r: r.update(instruction=text(b"press \xff")), "not UTF-8 .byte 6."),

@@ -160,7 +160,7 @@ def test_the_example_request_works_as_printed(server: TritonServer, published: A
     outputs = {o["name"]: o for o in json.loads(answer)["outputs"]}
     assert status == 200
     assert outputs["actions"]["shape"] == [54, 16]
-    assert outputs["version"]["data"] == [published.version]
+    assert bytes(outputs["version"]["data"]).decode() == published.version
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -202,6 +202,19 @@ def test_nobody_can_load_or_unload_models_over_the_network(server: TritonServer,
                 forbidden()
     with PolicyClient(server.http_url, policy) as client:
         client.infer(tensors(published.bundle, "still-here", reset=np.array([True])))
+
+
+@pytest.mark.parametrize("output", ["actions", "version"])
+def test_an_answer_asked_for_as_classes_ends_nobody(server: TritonServer, published: Any, output: str) -> None:
+    """Triton 2.51 dies when it is asked to classify a text output; over gRPC nothing stands before it."""
+    policy, asked = published.bundle.policy, tensors(published.bundle, "classes", reset=np.array([True]))
+    with (
+        PolicyClient(server.grpc_url, policy, timeout_s=60) as client,
+        tritonclient.grpc.InferenceServerClient(server.grpc_url.removeprefix("grpc://")) as raw,
+    ):
+        inputs = [client._tensor(name, value) for name, value in asked.items()]
+        raw.infer(policy, inputs, outputs=[tritonclient.grpc.InferRequestedOutput(output, class_count=3)])
+        assert client.infer(asked)[1] == published.version
 
 
 def test_metrics_count_answers_and_refusals_by_version(server: TritonServer, published: Any) -> None:

@@ -12,6 +12,7 @@ from components.robots.env import Env, State
 from components.robots.experts import expert
 from components.robots.kinematics import matrix_to_euler, xyzw_to_matrix
 from components.robots.shapes.registry import SHAPES
+from components.robots.tasks.base import raised
 from components.store.errors import ConfigurationError
 
 from .conftest import Make
@@ -87,7 +88,7 @@ def test_a_jump_is_spread_over_what_the_velocity_limits_allow(make: Make) -> Non
     env = make("dual_franka", "push", 1)
     env.reset(0)
     before = env.command.reshape(2, -1)
-    env.step((before + [*[1.0] * 7, 0.0]).ravel())
+    env.step((before + np.array([1.0] * 7 + [0.0])).ravel())
     moved = env.command.reshape(2, -1) - before
     limits = np.array(env.embodiment.arms.velocity).reshape(2, -1) / 30
     assert np.allclose(moved[:, :-1], limits)
@@ -210,7 +211,7 @@ def test_the_wrong_button_fails_the_episode(make: Make) -> None:
     env.reset(0)
     wrong = env.task.position("base1")
     for height, ticks in ((0.10, 45), (0.022, 20), (0.022, 5), (0.10, 15)):
-        move_right(env, wrong + (0, 0, height), ticks)
+        move_right(env, raised(wrong, height), ticks)
     assert env.task.failed
     for step in expert(env):
         env.step(step.executed)

@@ -51,9 +51,9 @@ def test_a_runner_can_read_the_lines(ticking: Clock) -> None:
     with progress(100, "GE-Base: stage 1", "steps", stream=log) as p:
         run(p, ticking, 5, 1.0, loss=0.5)
     line = log.getvalue().splitlines()[1]
-    assert read_line(line) == ("GE-Base: stage 1 5/100 steps (5 %)", 95.0)
-    assert read_line("x: 1/7200 steps (0 %), 2 h 0 min left") == ("x 1/7200 steps (0 %)", 7200.0)
-    assert read_line("x: 1/7 steps (14 %), loss 0.5") == ("x 1/7 steps (14 %)", None)
+    assert read_line(line) == ("GE-Base: stage 1: 5/100 steps (5 %), loss 0.5", 95.0)
+    assert read_line("x: 1/7200 steps (0 %), 2 h 5 min left") == ("x: 1/7200 steps (0 %)", 7500.0)
+    assert read_line("x: 1/7 steps (14 %), loss 0.5") == ("x: 1/7 steps (14 %), loss 0.5", None)
     assert read_line("warning: nothing of that kind") is None
 
 

@@ -1,5 +1,6 @@
 """The loop under the real torchrun and DeepSpeed: it learns, resumes exactly, and fails in words."""
 
+import contextlib
 import json
 import os
 import signal
@@ -33,6 +34,17 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(str(folder / "out" / "model.safetensors"))
 
 
+def workers(job: Job) -> list[int]:
+    """Processes that train this very job."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if b"components.training.worker" in words and b"torch.distributed.run" not in words:
+                found += [int(folder.name)] if f"{job.scratch}/job.json".encode() in words else []
+    return found
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("whole")
@@ -61,8 +73,12 @@ def test_killed_and_started_again_gives_the_same_weights(uninterrupted, tmp_path
         assert time.monotonic() < deadline, "no checkpoint appeared"
         assert process.poll() is None, "the run ended before it was killed"
         time.sleep(0.02)
+    assert len(workers(whole)) == 2
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
+    while workers(whole):
+        assert time.monotonic() < deadline, "the training outlived the stage that was killed"
+        time.sleep(0.02)
     step = int(next((tmp_path / "scratch").glob("checkpoint-*")).name.removeprefix("checkpoint-"))
     assert 0 < step < 400
     run_local(whole, deadline_seconds=200)

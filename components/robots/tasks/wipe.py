@@ -17,6 +17,8 @@ SPONGE = (0.030, 0.018, 0.020)
 """Half sizes (m), along the table frame's x, y, z at no yaw; the fingers hold the sides at +-y."""
 ON_TABLE = 0.0015
 """Height (m) of its lowest corner at which the sponge still wipes: a dragged box rattles by less than this."""
+STROKES = 3
+"""Most strokes that the expert makes: one, and more over what a disturbed one has left."""
 PRESS_ON = 0.006
 """How far below the table top the stroke is commanded (m), so that lag in the arms does not lift the sponge."""
 
@@ -109,11 +111,17 @@ class Wipe(Task):
         if np.linalg.norm(spots[-1] - hand) < np.linalg.norm(spots[0] - hand):
             spots = spots[::-1]
         along = (spots[-1] - spots[0]) / np.linalg.norm(spots[-1] - spots[0])
-        first, last = self._tool(spots[0] - 0.012 * along), self._tool(spots[-1] + 0.012 * along)
-        wipe = f"Wipe the {self._color} stain"
-        yield Phase(f"Reach for the {self._color} stain", "Reach", {"right": Reach(raised(first, 0.05), 1.0)})
-        yield Phase(wipe, "Wipe", {"right": Reach(first, 1.0)}, seconds=0.45, noise_scale=0.5)
-        yield Phase(wipe, "Wipe", {"right": Reach(last, 1.0)}, noise_scale=0.3)
+        reach, wipe = f"Reach for the {self._color} stain", f"Wipe the {self._color} stain"
+        for stroke in range(STROKES):
+            first, last = self._tool(spots[0] - 0.012 * along), self._tool(spots[-1] + 0.012 * along)
+            if stroke == 0:
+                yield Phase(reach, "Reach", {"right": Reach(raised(first, 0.05), 1.0)})
+            yield Phase(wipe, "Wipe", {"right": Reach(first, 1.0)}, seconds=0.45, noise_scale=0.5)
+            yield Phase(wipe, "Wipe", {"right": Reach(last, 1.0)}, noise_scale=0.3)
+            left = [spot for spot in spots if self._dirty[0][(self._spots[0] == spot).all(axis=1)].any()]
+            if not left:
+                break
+            spots, along = left[::-1], -along
         yield Phase("Lift the sponge", "Lift", {"right": Reach(raised(last, 0.05), 1.0)}, seconds=0.4)
 
     def _tool(self, spot: Array) -> Array:
