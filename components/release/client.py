@@ -115,5 +115,7 @@ def _protocol(url: str) -> ModuleType:
 
 
 def _unanswered(error: Any) -> bool:
-    """The connection failed or the time ran out, as against an answer that refuses."""
+    """The connection failed, the time ran out or the model's process is gone, as against an answer that refuses."""
+    if str(error.message()).startswith("Stub process"):
+        return True
     return str(error.status()).upper() in ("503", "STATUSCODE.UNAVAILABLE", "STATUSCODE.DEADLINE_EXCEEDED")

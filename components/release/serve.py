@@ -85,7 +85,7 @@ def serve(
             )  # fmt: skip
             while not signals.stopped.wait(0.5):
                 if not server.running():
-                    raise ServerUnavailable(f"the Triton server ended by itself; its log says:\n{server.why()}")
+                    raise ServerUnavailable(f"the policy server ended by itself: {server.why()}")
 
 
 def largest_request(bundle: PolicyBundle) -> int:

@@ -14,6 +14,7 @@ import http.client
 import os
 import re
 import secrets
+import select
 import shutil
 import signal
 import socket
@@ -90,6 +91,7 @@ class TritonServer:
         self._shm = f"orrery{os.getpid()}x{self._scratch.name[-6:]}"
         self.http_port = self.grpc_port = self.metrics_port = self._inner_port = 0
         self._guard: HttpGuard | None = None
+        self._models: list[int] = []
         self.ready_seconds = 0.0
 
     @property
@@ -137,13 +139,25 @@ class TritonServer:
             return f"Triton {what}: {self.why()}"
         self.ready_seconds = time.monotonic() - began
         try:
+            self._models = [os.pidfd_open(pid) for pid in _followers(self.pid)]
             self._guard = HttpGuard(self.host, self.http_port, self._inner_port, self._max_body)
+        except ProcessLookupError:
+            return "Triton lost a model's process as soon as it was ready"
         except OSError as error:
             return f"{self.host}:{self.http_port} can't be listened on: {(error.strerror or str(error)).lower()}"
         return ""
 
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        """Whether the server and the processes of its models live.
+
+        Triton never restarts a model's process. Without it, it still says that it is ready, and answers every request
+        with an error.
+        """
+        return self._process is not None and self._process.poll() is None and not self._lost_model()
+
+    def _lost_model(self) -> bool:
+        """Whether one of the models' processes has ended: a handle on a process is readable from then on."""
+        return bool(self._models and select.select(self._models, [], [], 0)[0])
 
     def tail(self, lines: int) -> str:
         """The last lines of the server's log."""
@@ -153,7 +167,9 @@ class TritonServer:
             return "(no log)"
 
     def why(self) -> str:
-        """What the log gives as reason for trouble: its error lines, else its last lines."""
+        """The reason for trouble: a lost model, else the log's error lines, else its last lines."""
+        if self._lost_model():
+            return "the process of a model was killed, most likely for want of memory"
         lines = [line for line in self.tail(400).splitlines() if line.strip() and line[0] not in "|+"]
         errors = [line for line in lines if re.match(r"E\d{4} ", line) or line.startswith("terminate called")]
         return "\n".join((errors or lines)[-6:])
@@ -166,6 +182,10 @@ class TritonServer:
         process, self._process = self._process, None
         if process is None:
             return
+        if self._lost_model():  # it would wait for its model until its own deadline
+            process.kill()
+        while self._models:
+            os.close(self._models.pop())
         if process.poll() is None:
             process.terminate()
             try:
@@ -255,6 +275,17 @@ class TritonServer:
                 connection.close()
             time.sleep(0.2)
         return False
+
+
+def _followers(leader: int) -> list[int]:
+    """The other processes of the group that `leader` began."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            state, _, group = status.read_text().rsplit(")", 1)[1].split()[:3]
+            if int(group) == leader and int(status.parent.name) != leader and state != "Z":
+                found.append(int(status.parent.name))
+    return found
 
 
 def _free_ports(host: str, count: int) -> list[int]:

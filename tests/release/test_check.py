@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -18,7 +19,7 @@ import pytest
 from components.release import registry, serve, stages
 from components.release.component import release_candidate, release_gate, release_publish
 from components.release.config import CandidateConfig, CheckConfig, GateConfig, PublishConfig
-from components.release.errors import ServedDiffers
+from components.release.errors import ServedDiffers, ServerUnavailable
 from components.store.errors import ConfigurationError
 from components.store.records import read_reference, reference
 from components.store.stage import Workspace, run_stage
@@ -144,6 +145,22 @@ def test_serving_can_be_stopped_while_it_loads(store: Any, upstream: Any, releas
         assert process.stdout.readline() == "ended in order\n"
         assert process.wait(60) == 0
         assert all_gone(int(server[0]))
+
+
+def test_serving_ends_with_its_policy(store: Any, upstream: Any, release: Any) -> None:
+    """The kernel kills the policy for want of memory: exit code 3, so that whoever runs `orrery serve` restarts it."""
+    registry.promote(store, "press", release.publish(upstream.inputs()).version, "production")
+
+    def kill(serving: serve.Serving) -> None:
+        served = str(Path(serving.request).parent).encode()
+        for command in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                if b"python_backend_stub" in (words := command.read_bytes()) and served in words:
+                    os.kill(int(command.parent.name), signal.SIGKILL)
+
+    with pytest.raises(ServerUnavailable, match="want of memory") as ended:
+        serve.serve(store, "press", on_ready=kill)
+    assert ended.value.exit_code == 3
 
 
 def test_the_printed_python_is_python(published: Any) -> None:

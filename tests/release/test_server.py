@@ -89,6 +89,19 @@ def test_a_killed_server_leaves_no_model_running(plain: Any) -> None:
     assert all_gone(pid)
 
 
+def test_a_server_that_lost_its_model_is_not_running(plain: Any) -> None:
+    """Triton stays `ready` for ever although it answers nothing: somebody else must notice, or no pod is restarted."""
+    with TritonServer(plain()) as server:
+        pid = server.pid
+        (model,) = set(in_group(pid)) - {pid}
+        assert server.running()
+        os.kill(model, signal.SIGKILL)
+        while server.running():
+            time.sleep(0.05)
+        assert "want of memory" in server.why()
+    assert all_gone(pid)
+
+
 def test_a_model_that_can_not_load_is_told_with_its_reason(plain: Any) -> None:
     repository = plain('raise ValueError("the weights do not fit the GE-Base")')
     with (
