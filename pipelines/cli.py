@@ -43,6 +43,9 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)
 
+INTERRUPTED = 130
+"""128 and SIGINT's number, as a shell says it."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and exit; the one place where errors become messages and exit codes."""
@@ -63,6 +66,8 @@ def _run(words: list[str]) -> int:
     try:
         code = app(args=words, prog_name="orrery", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:  # some versions of typer swallow the interrupt
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except typer.Exit as stop:
         return stop.exit_code
@@ -74,7 +79,7 @@ def _run(words: list[str]) -> int:
         usage = context.get_usage() + "\n" if context else ""
         return _fail(error.format_message(), 2, words, usage)  # type: ignore[attr-defined]
     except (typer.Abort, KeyboardInterrupt):
-        return _fail("interrupted; finished stages are kept, start again to go on", 130, words)
+        return _fail("interrupted; finished stages are kept, start again to go on", INTERRUPTED, words)
     except OrreryError as error:
         return _fail(str(error), error.exit_code, words)
     except BrokenPipeError:  # `orrery … | head` has read enough

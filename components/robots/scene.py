@@ -74,10 +74,10 @@ def _floor(world: Any, back: float, front: float) -> None:
     """
     far, side = 2.5, TABLE_HALF_WIDTH - 0.1
     for x0, x1, y0, y1 in (
-        (-far, back + 0.1, -far, far),
+        (-far, back + 0.3, -far, far),
         (front - 0.1, far, -far, far),
-        (back + 0.1, front - 0.1, -far, -side),
-        (back + 0.1, front - 0.1, side, far),
+        (back + 0.3, front - 0.1, -far, -side),
+        (back + 0.3, front - 0.1, side, far),
     ):
         world.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX,

@@ -55,6 +55,7 @@ def _environment() -> dict[str, str]:
 def _follow(command: list[str], environment: dict[str, str], deadline: float) -> str | None:
     """Run to the end, passing lines on. None on success, else a message that says why it failed."""
     lines: deque[str] = deque(maxlen=30)
+    named = ""  # torchrun says a lot after a worker's own message
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=_die_with_parent, start_new_session=True,
@@ -64,6 +65,8 @@ def _follow(command: list[str], environment: dict[str, str], deadline: float) ->
     try:
         for line in process.stdout:
             lines.append(line.rstrip())
+            if ERROR_MARK in line:
+                named = line.rstrip().split(ERROR_MARK, 1)[1]
             if not _is_noise(line):
                 print(line, end="", flush=True)
         code = process.wait()
@@ -76,9 +79,8 @@ def _follow(command: list[str], environment: dict[str, str], deadline: float) ->
         return f"training did not finish within {deadline:.0f} s and was stopped; it resumes from its last checkpoint"
     if code == 0:
         return None
-    named = [line for line in lines if ERROR_MARK in line]
     if named:
-        return named[-1].split(ERROR_MARK, 1)[1]
+        return named
     return f"training failed with exit code {code}; its last lines:\n" + "\n".join(lines)
 
 

@@ -44,10 +44,10 @@ def test_estimates_name_real_stages(name: str) -> None:
     [
         ("evaluation.seed_base=5", ["evaluation.seed_base", "seeds that recordings use"]),
         ("evaluation.execute_steps=99", ["evaluation.execute_steps=54 or less"]),
-        ("record.cameras=head_color", ["frames_cameras", "hand_left_color", "record.cameras"]),
+        ("record.cameras=head_color", ["frames_cameras", "hand_right_color", "record.cameras"]),
         ("record.embodiment=foo", ["record", "foo", "agibot_g1"]),
         ("stage1.clip.frames=50", ["stage1", "50", "e.g. 49"]),
-        ("network.image_height=100", ["network", "96x128"]),
+        ("network.image_height=100", ["network", "96x64"]),
         ("stage1.train.processes=3", ["stage1.train", "3 processes"]),
         ("stage1.train.learning_rat=1", ["stage1.train.learning_rate"]),
     ],

@@ -174,7 +174,8 @@ def test_gripper_projects_onto_its_pixels_within_two_pixels(drop: RecordedDrop, 
     video, arrays = decode(episode.video(camera)), episode.proprio()
     projection = Projection(episode, camera.removesuffix("_color"))
     checked = 0
-    for tick in range(2, len(video), 9):
+    reach = episode.labels["label_info"]["action_config"][0]["end_frame"]  # then the button hides the finger tips
+    for tick in range(2, reach, 2):
         scene.forward_to(tick)
         fingers = scene.seen(camera, "finger", "follower")
         if fingers.sum() < 60:

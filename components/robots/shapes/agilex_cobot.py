@@ -10,7 +10,7 @@ from __future__ import annotations
 from components.robots.shapes.shape import ArmShape, RobotShape, hand_camera, looking
 
 TOOL = 0.135
-MOUNT_Y = 0.23
+MOUNT_Y = 0.22
 SHOULDER, UPPER, FORE, WRIST = 0.12, 0.36, 0.34, 0.08
 
 
@@ -35,7 +35,7 @@ def shape() -> RobotShape:
         rest=(0.0, 1.75, -1.55, 0.0, 0.65, 0.0),
         mobility=(1.0,) * 6,
     )
-    look = (0.44, 0.0, 0.08)
+    look = (0.52, 0.0, 0.08)
     return RobotShape(
         name="agilex_cobot",
         left=arm.shifted((0.0, MOUNT_Y, 0.0)),
@@ -43,10 +43,10 @@ def shape() -> RobotShape:
         tool_offset=TOOL,
         finger_travel=0.04,
         table_height=0.08,
-        workspace_x=0.46,
+        workspace_x=0.54,
         head_waist=False,
         cameras=(
-            looking("head_color", "head", (-0.02, 0.0, 0.86), look, 46.0),
+            looking("head_color", "head", (0.06, 0.0, 0.86), look, 46.0),
             hand_camera("left", TOOL),
             hand_camera("right", TOOL),
         ),

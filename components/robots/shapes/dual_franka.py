@@ -17,6 +17,8 @@ MOUNT_Y = 0.28
 WEDGE = 0.70
 READY_TURN = math.pi / 4
 """Joint 7 when the flange's x points left: the middle of its range of use."""
+HAND_CAMERA = -0.03
+"""Metres along the tool from the flange: this gripper is short, and nearer the camera would see little but its load."""
 
 
 def shape() -> RobotShape:
@@ -55,7 +57,7 @@ def shape() -> RobotShape:
         head_waist=False,
         cameras=(
             looking("head_color", "head", (0.10, 0.0, 0.84), look, 46.0),
-            hand_camera("left", TOOL),
-            hand_camera("right", TOOL),
+            hand_camera("left", TOOL, HAND_CAMERA),
+            hand_camera("right", TOOL, HAND_CAMERA),
         ),
     )

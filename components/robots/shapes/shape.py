@@ -134,12 +134,13 @@ def looking(name: str, body: str, position: Vector, target: Vector, fovy_degrees
     return CameraShape(name, body, position, _vector(right), _vector(np.cross(right, forward)), fovy_degrees)
 
 
-def hand_camera(side: str, reach: float) -> CameraShape:
+def hand_camera(side: str, reach: float, height: float = 0.010) -> CameraShape:
     """The camera on a wrist: above the hand (flange +y), leaning so that the fingertips are low in the image.
 
-    `reach` is the tool offset (m). The optical axis meets the tool's axis about 9 cm beyond the fingertips.
+    `reach` is the tool offset (m), `height` where along it the camera sits. The optical axis meets the tool's axis
+    about 9 cm beyond the fingertips.
     """
-    position = np.array([0.0, 0.085, 0.010])
+    position = np.array([0.0, 0.085, height])
     forward = np.array([0.0, 0.0, reach + 0.09]) - position
     forward /= np.linalg.norm(forward)
     right = np.array([-1.0, 0.0, 0.0])

@@ -20,7 +20,7 @@ LOW, HIGH = -0.035, 0.045
 
 
 class Handover(Task):
-    """Level 1: the stick stands within 10 cm. Level 2: within 24 x 22 cm. Level 3: two sticks, the colour is named.
+    """Level 1: the stick stands within 10 cm. Level 2: within 18 x 22 cm. Level 3: two sticks, the colour is named.
 
     Done when the left fingers have held the stick clear of table and right hand for five ticks.
     """
@@ -30,9 +30,9 @@ class Handover(Task):
     max_steps: ClassVar = {1: 250, 2: 260, 3: 270}
 
     AREA: ClassVar = {
-        1: ((-0.05, -0.23), (0.05, -0.13)),
-        2: ((-0.10, -0.28), (0.14, -0.06)),
-        3: ((-0.10, -0.30), (0.14, -0.06)),
+        1: ((-0.02, -0.23), (0.08, -0.13)),
+        2: ((-0.02, -0.28), (0.16, -0.06)),
+        3: ((-0.02, -0.30), (0.16, -0.06)),
     }
 
     def build(self, spec: Any) -> None:

@@ -38,7 +38,7 @@ class PickPlace(Task):
     BLOCKS: ClassVar = {1: 1, 2: 2, 3: 3}
     PLATES: ClassVar = {1: 1, 2: 1, 3: 2}
     RADIUS: ClassVar = {1: 0.070, 2: 0.055, 3: 0.045}
-    TURN: ClassVar = {1: 0.1, 2: 0.5, 3: 0.7}
+    TURN: ClassVar = {1: 0.1, 2: 0.5, 3: 0.5}
 
     def build(self, spec: Any) -> None:
         for i in range(self.PLATES[self.level]):

@@ -106,22 +106,21 @@ class Wipe(Task):
         return not self._dirty[0].any()
 
     def phases(self) -> Iterator[Phase]:
-        spots = self._spots[0]
+        spots, cells = self._spots[0], list(range(CELLS))
         hand = self.position("right_flange")[:2]
         if np.linalg.norm(spots[-1] - hand) < np.linalg.norm(spots[0] - hand):
-            spots = spots[::-1]
-        along = (spots[-1] - spots[0]) / np.linalg.norm(spots[-1] - spots[0])
+            cells.reverse()
+        along = (spots[cells[-1]] - spots[cells[0]]) / np.linalg.norm(spots[-1] - spots[0])
         reach, wipe = f"Reach for the {self._color} stain", f"Wipe the {self._color} stain"
         for stroke in range(STROKES):
-            first, last = self._tool(spots[0] - 0.012 * along), self._tool(spots[-1] + 0.012 * along)
+            first, last = self._tool(spots[cells[0]] - 0.012 * along), self._tool(spots[cells[-1]] + 0.012 * along)
             if stroke == 0:
                 yield Phase(reach, "Reach", {"right": Reach(raised(first, 0.05), 1.0)})
             yield Phase(wipe, "Wipe", {"right": Reach(first, 1.0)}, seconds=0.45, noise_scale=0.5)
             yield Phase(wipe, "Wipe", {"right": Reach(last, 1.0)}, noise_scale=0.3)
-            left = [spot for spot in spots if self._dirty[0][(self._spots[0] == spot).all(axis=1)].any()]
-            if not left:
+            cells, along = [cell for cell in reversed(cells) if self._dirty[0, cell]], -along
+            if not cells:
                 break
-            spots, along = left[::-1], -along
         yield Phase("Lift the sponge", "Lift", {"right": Reach(raised(last, 0.05), 1.0)}, seconds=0.4)
 
     def _tool(self, spot: Array) -> Array:
