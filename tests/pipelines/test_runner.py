@@ -27,6 +27,7 @@ def start(place: Path, **second: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(HERE / "toy_run.py"), str(place / "store"), *configs],
         cwd=place, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what runs in the background ignores it
     )  # fmt: skip
 
 
