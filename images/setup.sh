@@ -75,7 +75,8 @@ environment() { # FOLDER PYTHON LOCK: a virtual environment that holds exactly t
   fi
   touch "$folder/.unfinished"
   rm -f "$folder/.complete"
-  "$uv" pip sync "${quiet[@]}" --python "$folder/bin/python" --require-hashes "$lock" || no_packages
+  # Bytecode now: where PYTHONDONTWRITEBYTECODE is set, every process would compile what it imports (torch: 20 s a stage).
+  "$uv" pip sync "${quiet[@]}" --compile-bytecode --python "$folder/bin/python" --require-hashes "$lock" || no_packages
   "$uv" pip install "${quiet[@]}" --python "$folder/bin/python" --no-build-isolation --no-deps --editable . || no_packages
   rm "$folder/.unfinished"
   echo "$stamp" >"$folder/.complete"
@@ -104,7 +105,7 @@ shared_memory_op() { # compiled here once, so that no training run waits for it 
   say "DeepSpeed's shared-memory all-reduce"
   local log
   log=$(mktemp)
-  if ! PATH="$PWD/.venv/bin:$PATH" DS_ACCELERATOR=cpu timeout 900 .venv/bin/python -c \
+  if ! PATH="$PWD/.venv/bin:$PATH" TORCH_EXTENSIONS_DIR="$PWD/.venv/torch_extensions" DS_ACCELERATOR=cpu timeout 900 .venv/bin/python -c \
     'from deepspeed.comm.torch import build_shm_op; build_shm_op()' >"$log" 2>&1; then
     tail -5 "$log" >&2
     fail "DeepSpeed's shared-memory operation could not be compiled"

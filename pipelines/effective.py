@@ -11,14 +11,17 @@ EFFECTIVE = "effective/"
 
 
 def differences(asked: Mapping[str, object], record: StageRecord) -> list[str]:
-    """`key: asked for A, used B`, for every value of the configuration that was not used as asked."""
+    """`key: asked for A, used B`, for every value of the configuration that was not used as asked.
+
+    An empty text asks for nothing: the stage fills in what it found (a drop's fingerprint), and that is no difference.
+    """
     wanted = dict(_flat(asked))
     used = dict(_flat(record.config))
     used |= {k.removeprefix(EFFECTIVE): v for k, v in record.metrics.items() if k.startswith(EFFECTIVE)}
     return [
         f"{key}: asked for {wanted.get(key, 'nothing')}, used {used.get(key, 'nothing')}"
         for key in sorted(wanted.keys() | used.keys())
-        if wanted.get(key) != used.get(key)
+        if wanted.get(key) not in (used.get(key), "")
     ]
 
 

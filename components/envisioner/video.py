@@ -105,7 +105,7 @@ class GEBase(LTXVideoTransformer3DModel):
 def _positions(height: int, width: int, channels: int) -> Tensor:
     """(height * width, channels) sines and cosines of both coordinates: where a learned position embedding starts.
 
-    Noise would do in the end, but a short training on a CPU ends long before it has become a map.
+    Neighbouring cells begin alike. (Whether small noise would do as well, one short trial could not tell.)
     """
     quarter = math.ceil(channels / 4)
     frequency = torch.pi * 2.0 ** torch.linspace(-1.0, 1.0, quarter)

@@ -78,10 +78,10 @@ class SceneRenderer:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
 
     def color(self, data: Any, camera: int, width: int, height: int) -> NDArray[np.uint8]:
-        """RGB uint8 (height, width, 3), first row on top."""
+        """RGB uint8 (height, width, 3), first row on top; its rows lie in memory in the opposite order."""
         image = np.empty((height, width, 3), np.uint8)
         self._draw(data, camera, width, height, image, None)
-        return image[::-1].copy()
+        return image[::-1]
 
     def depth(self, data: Any, camera: int, width: int, height: int) -> NDArray[np.uint16]:
         """Distance along the optical axis in mm, uint16 (height, width); 0 where nothing is within 65 m."""

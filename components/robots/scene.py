@@ -41,7 +41,7 @@ def new_scene(shape: RobotShape, embodiment: Embodiment) -> Any:
     spec.option.impratio = 5.0
     quality, glob = spec.visual.quality, spec.visual.global_
     quality.shadowsize, quality.offsamples = 0, 0  # shadows and multisampling cost 20 times the rest in software
-    quality.numslices, quality.numstacks = 14, 6
+    quality.numslices, quality.numstacks, quality.numquads = 14, 6, 1
     glob.offwidth, glob.offheight = MAX_WIDTH, MAX_HEIGHT
     spec.visual.map.znear, spec.visual.map.zfar = 0.01, 10.0
     spec.stat.extent = 1.0
@@ -52,10 +52,12 @@ def new_scene(shape: RobotShape, embodiment: Embodiment) -> Any:
     world.add_light(
         name="sun", type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL, pos=(0, 0, 3), dir=(0, 0, -1), castshadow=False
     )
+    add_robot(spec, shape, embodiment)
+    # Last, because what is drawn first hides the rest: the room fills most of every image.
     back = 0.15  # the arms stand behind the table, some below its top
     front = shape.workspace_x + 0.42
-    _floor(world, back, front)
-    world.add_geom(
+    room = world.add_body(name="room")
+    room.add_geom(
         name="table",
         type=mujoco.mjtGeom.mjGEOM_BOX,
         pos=((back + front) / 2, 0, -0.02),
@@ -63,11 +65,11 @@ def new_scene(shape: RobotShape, embodiment: Embodiment) -> Any:
         rgba=(0.6, 0.6, 0.6, 1),
         friction=(0.7, 0.01, 0.0005),
     )
-    add_robot(spec, shape, embodiment)
+    _floor_and_walls(room, back, front)
     return spec
 
 
-def _floor(world: Any, back: float, front: float) -> None:
+def _floor_and_walls(room: Any, back: float, front: float) -> None:
     """Four slabs around the table's outline: a floor that runs on below the table costs a quarter of the rendering.
 
     Walls stand 2.5 m away, so that no camera sees an empty background.
@@ -79,7 +81,7 @@ def _floor(world: Any, back: float, front: float) -> None:
         (back + 0.3, front - 0.1, -far, -side),
         (back + 0.3, front - 0.1, side, far),
     ):
-        world.add_geom(
+        room.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX,
             pos=((x0 + x1) / 2, (y0 + y1) / 2, -0.77),
             size=((x1 - x0) / 2, (y1 - y0) / 2, 0.02),
@@ -88,7 +90,7 @@ def _floor(world: Any, back: float, front: float) -> None:
             conaffinity=0,
         )
     for x, y, half_x, half_y in ((2.5, 0, 0.02, 2.5), (-2.5, 0, 0.02, 2.5), (0, 2.5, 2.5, 0.02), (0, -2.5, 2.5, 0.02)):
-        world.add_geom(
+        room.add_geom(
             type=mujoco.mjtGeom.mjGEOM_BOX,
             pos=(x, y, 0.75),
             size=(half_x, half_y, 1.5),

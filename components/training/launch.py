@@ -45,6 +45,10 @@ def _environment() -> dict[str, str]:
     import torch
 
     environment = dict(os.environ)
+    # Torch looks for `ninja` on PATH, even to load what is compiled already; the environment has its own. What is
+    # compiled names the environment's folders, so it stays with it: shared, two environments compile it in turns.
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
+    environment.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))
     if not torch.cuda.is_available():
         # One thread per process: ranks share the cores. MKL and OpenBLAS choose their kernels themselves.
         environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}

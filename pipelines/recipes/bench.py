@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from components.agibot.config import IntakeConfig
-from components.envisioner.config import ActionConfig, CodecConfig, NetworkConfig, TextConfig, VideoConfig
 from components.ge_base.config import ClipConfig
 from components.release.config import CheckConfig, GateConfig
 from components.robots.config import RecordConfig, TaskPlan
 from components.training.config import TrainConfig
+from pipelines.recipes import cpu
 from pipelines.recipes.types import ActionPhase, Evaluation, Recipe, VideoPhase
 
 _TASKS = (("press", 1), ("push", 1))
-_SLOW = ClipConfig(frames=9, rate_low_hz=5.0, rate_high_hz=5.0)
 
 
 def bench() -> Recipe:
@@ -22,14 +21,14 @@ def bench() -> Recipe:
             name="bench", tasks=tuple(TaskPlan(task=task, level=level) for task, level in _TASKS), episodes=300
         ),
         intake=IntakeConfig(name="bench"),
-        network=_network(),
-        frames_cameras=("head_color", "hand_right_color"),
+        network=cpu.network(layers=3, heads=3, head_dim=32),
+        frames_cameras=cpu.VIEWS,
         space="eef14",
         form="absolute",
         stage1=VideoPhase(clip=ClipConfig(frames=57), train=_train(steps=1500)),
-        stage2=VideoPhase(clip=_SLOW, train=_train(steps=1500)),
+        stage2=VideoPhase(clip=cpu.SLOW_CLIP, train=_train(steps=1500)),
         pretrain=ActionPhase(train=_train(steps=2000), draws=2),
-        adapt=VideoPhase(clip=_SLOW, train=_train(steps=500)),
+        adapt=VideoPhase(clip=cpu.SLOW_CLIP, train=_train(steps=500)),
         specialize=ActionPhase(train=_train(steps=12_000, snapshots=5), draws=2),
         from_scratch=ActionPhase(train=_train(steps=12_000), draws=2),
         evaluation=Evaluation(tasks=_TASKS, episodes=100, videos=4, curve_episodes=40),
@@ -39,25 +38,9 @@ def bench() -> Recipe:
     )
 
 
-def _network() -> NetworkConfig:
-    grid = (3, 4)
-    return NetworkConfig(
-        video=VideoConfig(
-            latent_channels=48, layers=3, heads=3, head_dim=32, text_width=16, max_views=2, spatial_stride=16,
-            temporal_stride=8, position_grid=grid,
-        ),
-        action=ActionConfig(action_width=14, heads=2, head_dim=32),
-        codec=CodecConfig(kind="block-pca", channels=48, spatial_stride=16, temporal_stride=8),
-        text=TextConfig(kind="hashed-words", width=16, tokens=8),
-        image_height=16 * grid[0],
-        image_width=16 * grid[1],
-    )  # fmt: skip
-
-
 def _train(steps: int, snapshots: int = 0) -> TrainConfig:
-    return TrainConfig(
-        steps=steps, batch_size=8, learning_rate=1e-3, warmup_steps=100, decay="cosine", ema=0.995,
-        precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=120.0, log_every=50,
+    return cpu.train(
+        steps, learning_rate=1e-3, warmup_steps=100, ema=0.995, checkpoint_seconds=120.0, log_every=50,
         snapshots=snapshots,
     )  # fmt: skip
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from components.agibot.config import IntakeConfig
-from components.envisioner.config import ActionConfig, CodecConfig, NetworkConfig, TextConfig, VideoConfig
 from components.ge_base.config import ClipConfig
 from components.release.config import CheckConfig, GateConfig
 from components.robots.config import RecordConfig, TaskPlan
 from components.training.config import TrainConfig
+from pipelines.recipes import cpu
 from pipelines.recipes.types import ActionPhase, Evaluation, Recipe, VideoPhase
 
 
@@ -23,15 +23,15 @@ def tiny() -> Recipe:
         name="tiny",
         record=RecordConfig(name="tiny", tasks=(TaskPlan(task="press", level=1),), episodes=140),
         intake=IntakeConfig(name="tiny"),
-        network=_network(),
-        frames_cameras=("head_color", "hand_right_color"),
+        network=cpu.network(layers=2, heads=2, head_dim=48),
+        frames_cameras=cpu.VIEWS,
         codec_patches=20_000,
         space="eef14",
         form="absolute",
         stage1=VideoPhase(clip=ClipConfig(frames=57), train=multi_rate),
-        stage2=VideoPhase(clip=_SLOW, train=slow),
+        stage2=VideoPhase(clip=cpu.SLOW_CLIP, train=slow),
         pretrain=ActionPhase(train=_train(steps=300), draws=2),
-        adapt=VideoPhase(clip=_SLOW, train=_train(steps=100)),
+        adapt=VideoPhase(clip=cpu.SLOW_CLIP, train=_train(steps=100)),
         specialize=ActionPhase(train=_train(steps=1500, snapshots=2), draws=2),
         from_scratch=ActionPhase(train=_train(steps=1500), draws=2),
         evaluation=Evaluation(tasks=(("press", 1),), episodes=40, videos=4, curve_episodes=16),
@@ -41,29 +41,9 @@ def tiny() -> Recipe:
     )
 
 
-_SLOW = ClipConfig(frames=9, rate_low_hz=5.0, rate_high_hz=5.0)
-
-
-def _network() -> NetworkConfig:
-    grid = (3, 4)
-    return NetworkConfig(
-        video=VideoConfig(
-            latent_channels=48, layers=2, heads=2, head_dim=48, text_width=16, max_views=2, spatial_stride=16,
-            temporal_stride=8, position_grid=grid,
-        ),
-        action=ActionConfig(action_width=14, heads=2, head_dim=32),
-        codec=CodecConfig(kind="block-pca", channels=48, spatial_stride=16, temporal_stride=8),
-        text=TextConfig(kind="hashed-words", width=16, tokens=8),
-        image_height=16 * grid[0],
-        image_width=16 * grid[1],
-    )  # fmt: skip
-
-
 def _train(steps: int, snapshots: int = 0) -> TrainConfig:
-    """Two ranks of one thread each, fp32: on such a CPU bf16 is a hundred times slower."""
-    return TrainConfig(
-        steps=steps, batch_size=8, learning_rate=1.5e-3, warmup_steps=min(50, steps // 4), decay="cosine", ema=0.99,
-        precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=30.0, log_every=10,
+    return cpu.train(
+        steps, learning_rate=1.5e-3, warmup_steps=min(50, steps // 4), ema=0.99, checkpoint_seconds=30.0, log_every=10,
         snapshots=snapshots,
     )  # fmt: skip
 

@@ -6,8 +6,10 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from components.agibot.examine import Examined, Job, examine
+if TYPE_CHECKING:
+    from components.agibot.examine import Examined, Job
 
 
 def work(task: str) -> str:
@@ -25,6 +27,8 @@ def work(task: str) -> str:
 
 def examine_or_die(job: Job) -> Examined:
     """The real work, but for an episode whose states say `crash`: as if a C library had fallen over them."""
+    from components.agibot.examine import examine
+
     blob = job.source.proprio
     if blob is not None and Path(blob.path).read_bytes() == b"crash":
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -145,7 +145,7 @@ def test_statistics_of_every_feature(published: Published, info: dict[str, Any],
 def test_image_statistics_are_plausible(published: Published) -> None:
     """Scaled to 0 .. 1; a deviation near zero has ruined trainings elsewhere."""
     stats = json.loads((published.folder / "meta/stats.json").read_text())["observation.images.head_color"]
-    pixels = np.concatenate([raw.decode("head_color") for raw in published.good]) / 255
-    np.testing.assert_allclose(np.ravel(stats["mean"]), pixels.mean(axis=(0, 1, 2)), atol=0.01)
-    np.testing.assert_allclose(np.ravel(stats["std"]), pixels.std(axis=(0, 1, 2)), atol=0.02)
+    pixels = np.concatenate([raw.decode("head_color")[::10, ::4, ::4] for raw in published.good]) / 255
+    np.testing.assert_allclose(np.ravel(stats["mean"]), pixels.mean(axis=(0, 1, 2)), atol=0.02)
+    np.testing.assert_allclose(np.ravel(stats["std"]), pixels.std(axis=(0, 1, 2)), atol=0.03)
     assert stats["count"] == [24]

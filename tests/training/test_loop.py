@@ -34,7 +34,7 @@ LAUNCH = (
 def job(folder: Path, processes: int = 2, checkpoint_seconds: float = 1000.0, **config: object) -> Job:
     train = TrainConfig(
         steps=STEPS, batch_size=16, learning_rate=2e-2, warmup_steps=5, ema=0.9, precision="fp32", zero_stage=1,
-        processes=processes, checkpoint_seconds=checkpoint_seconds, log_every=5,
+        processes=processes, checkpoint_seconds=checkpoint_seconds, log_every=5, snapshots=2,
     )  # fmt: skip
     return Job(
         entry="components.training.selfcheck:trainee", config=config, train=train, seed=3, inputs={},
@@ -50,6 +50,10 @@ def losses(folder: Path) -> list[dict[str, float]]:
     """The published log, but for how long each step took."""
     lines = map(json.loads, (folder / "out" / "losses.jsonl").read_text().splitlines())
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def snapshots(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    return {path.name: load_file(str(path)) for path in sorted((folder / "out" / "snapshots").iterdir())}
 
 
 def checkpoints(folder: Path) -> list[str]:
@@ -90,6 +94,15 @@ def test_it_learns_and_logs(uninterrupted: Path) -> None:
     assert lines[-1]["loss"] < 0.2 * lines[0]["loss"]
 
 
+def test_snapshots_are_the_weights_on_the_way(uninterrupted: Path) -> None:
+    """Breaks if the curve of success against training time showed one and the same policy."""
+    kept = snapshots(uninterrupted)
+    assert list(kept) == ["step-0000020.safetensors", "step-0000040.safetensors"]
+    first, second, last = (*kept.values(), weights(uninterrupted))
+    assert first.keys() == second.keys() == last.keys()
+    assert all((first[n] != second[n]).any() and (second[n] != last[n]).any() for n in last)
+
+
 def test_killed_and_started_again_gives_the_same_weights(uninterrupted: Path, tmp_path: Path) -> None:
     """Breaks if a resumed run differed from one that was never killed (moments, averages, samples, schedule), or if the
     killed one's processes went on writing beside it."""
@@ -113,6 +126,8 @@ def test_killed_and_started_again_gives_the_same_weights(uninterrupted: Path, tm
     assert losses(tmp_path) == losses(uninterrupted)
     for name, tensor in weights(uninterrupted).items():
         torch.testing.assert_close(weights(tmp_path)[name], tensor, rtol=0, atol=0)
+    for name, tensors in snapshots(uninterrupted).items():
+        torch.testing.assert_close(snapshots(tmp_path)[name], tensors, rtol=0, atol=0)
 
 
 def test_one_process_learns_what_two_do(uninterrupted: Path, tmp_path: Path) -> None:
