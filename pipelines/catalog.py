@@ -15,11 +15,13 @@ class Pipeline:
     """One pipeline: `module` holds a KFP pipeline function of the same name.
 
     `inputs` maps a parameter that takes a record reference to the pipelines whose output of the same name feeds it.
+    `track` names the recipes that configure it.
     """
 
     name: str
     summary: str
     inputs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    track: str = "robots"
 
     def load(self) -> Any:
         """The KFP pipeline (imports kfp and the component shells)."""

@@ -25,7 +25,7 @@ from pipelines.effective import differences
 from pipelines.estimate import Forecast, roughly
 
 if TYPE_CHECKING:
-    from pipelines.recipes.types import Recipe
+    from pipelines.recipes import Recipe
 
 EXIT_CODES = (1, 2, 3)
 

@@ -19,7 +19,7 @@ from components.envisioner.text import HashedWords
 from components.ge_act.config import ActionStageConfig
 from components.ge_base.frames import FrameTable
 from components.ge_base.windows import draw, memory_rows
-from components.training.job import Job
+from components.training.job import Job, stack
 from data_contracts.action import ActionSchema, gripper_dims
 
 
@@ -47,7 +47,7 @@ class ActionTrainee:
             head = name.startswith(("video.proj_out", "video.scale_shift_table"))
             parameter.requires_grad_(name.startswith("action.") or (train_video and not head))
 
-    def sample(self, generator: torch.Generator) -> dict[str, Tensor]:
+    def sample(self, generator: torch.Generator, number: int) -> dict[str, Tensor]:
         video = self.config.network.video
         episode = self.episodes[draw(0, len(self.episodes), generator)]
         now = draw(episode.start, episode.stop, generator)
@@ -69,6 +69,9 @@ class ActionTrainee:
             "sigma": torch.rand(self.config.draws, generator=generator),
         }
 
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return stack(samples)
+
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         network = cast(GEAct, module)
         memory = encode_memory(self.codec, batch["memory"])
@@ -89,9 +92,9 @@ class ActionTrainee:
     def _held_out(self, size: int = 64) -> dict[str, float | int | str]:
         """Flow loss and the error of sampled chunks (in standard deviations) on held-out episodes."""
         trained, self.episodes = self.episodes, self.table.episodes(held_out=True) or self.episodes
-        samples = [self.sample(torch.Generator().manual_seed(j)) for j in range(size)]
+        samples = [self.sample(torch.Generator().manual_seed(j), j) for j in range(size)]
         self.episodes = trained
-        batch = {name: torch.stack([s[name] for s in samples]) for name in samples[0]}
+        batch = stack(samples)
         memory = encode_memory(self.codec, batch["memory"])
         features = self.network.features(memory, batch["future"], batch["text"], batch["mask"])
         loss = float(action_loss(self.network, features, batch))

@@ -17,7 +17,7 @@ from components.ge_base.config import VideoStageConfig
 from components.ge_base.frames import FrameTable
 from components.ge_base.preview import preview
 from components.ge_base.windows import clip_sample, draw
-from components.training.job import Job
+from components.training.job import Job, stack
 
 
 class VideoTrainee:
@@ -32,7 +32,7 @@ class VideoTrainee:
         for name, parameter in network.named_parameters():
             parameter.requires_grad_(name.startswith("video."))
 
-    def sample(self, generator: torch.Generator) -> dict[str, Tensor]:
+    def sample(self, generator: torch.Generator, number: int) -> dict[str, Tensor]:
         video, clip = self.config.network.video, self.config.clip
         episode = self.episodes[draw(0, len(self.episodes), generator)]
         out = clip_sample(self.table, episode, clip, video.memory_frames, video.temporal_stride, generator)
@@ -46,6 +46,9 @@ class VideoTrainee:
             "sigma": torch.tensor(max(sigma, 1e-3)),
             "memory_noise": torch.tensor(memory_noise * clip.memory_noise),
         }
+
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return stack(samples)
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         memory = encode_memory(self.codec, batch["memory"])
@@ -67,9 +70,9 @@ class VideoTrainee:
         trained, self.episodes = self.episodes, self.table.episodes(held_out=True) or self.episodes
         total = 0.0
         for i in range(batches):
-            samples = [self.sample(torch.Generator().manual_seed(self.seed + i * size + j)) for j in range(size)]
-            batch = {name: torch.stack([s[name] for s in samples]) for name in samples[0]}
-            total += float(self.loss(self.network, batch)["loss"])
+            numbers = range(i * size, (i + 1) * size)
+            samples = [self.sample(torch.Generator().manual_seed(self.seed + n), n) for n in numbers]
+            total += float(self.loss(self.network, stack(samples))["loss"])
         self.episodes = trained
         return {"held_out_loss": round(total / batches, 5)}
 

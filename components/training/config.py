@@ -15,6 +15,7 @@ class TrainConfig(Contract):
 
     steps: int = Field(gt=0)
     batch_size: int = Field(gt=0, description="samples per step over all processes")
+    micro_batch: int = Field(default=0, ge=0, description="samples per forward pass of a process; 0: all that it has")
     learning_rate: float = Field(default=3e-5, gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 1e-5
@@ -36,6 +37,11 @@ class TrainConfig(Contract):
                 f"batch_size {self.batch_size} cannot be split over {self.processes} processes; "
                 f"use a multiple, e.g. {(self.batch_size // self.processes + 1) * self.processes}"
             )
+        if self.micro_batch and self.share % self.micro_batch:
+            raise ValueError(
+                f"micro_batch {self.micro_batch} does not divide the {self.share} samples that a process has of each "
+                f"batch; take a divisor of {self.share}, or 0 for all at once"
+            )
         if self.warmup_steps >= self.steps:
             raise ValueError(
                 f"warmup_steps {self.warmup_steps} leaves nothing of {self.steps} steps; lower warmup_steps"
@@ -43,6 +49,11 @@ class TrainConfig(Contract):
         if self.snapshots >= self.steps:
             raise ValueError(f"snapshots {self.snapshots} are not fewer than the {self.steps} steps; lower snapshots")
         return self
+
+    @property
+    def share(self) -> int:
+        """Samples that each process has of a step's batch."""
+        return self.batch_size // self.processes
 
     @property
     def snapshot_steps(self) -> tuple[int, ...]:

@@ -33,17 +33,31 @@ class Trainee(Protocol):
 
     module: nn.Module
 
-    def sample(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """One training sample; the loop stacks `batch_size` of them."""
+    def sample(self, generator: torch.Generator, number: int) -> dict[str, Tensor]:
+        """One training sample. `number` counts a run's samples from 0, for those who walk through data in epochs."""
+
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        """A process's samples of one step as one batch, samples along the first axis of every tensor; often `stack`.
+
+        Every process calls it in every step, so it may agree with the others on what they all divide by.
+        """
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Scalars averaged over the batch: `loss`, which is minimised, and whatever else is worth a curve."""
+        """Scalars averaged over the batch: `loss`, which is minimised, and whatever else is worth a curve.
+
+        What is minimised is the mean over micro-batches and processes, so a batch may be any part of a step's.
+        """
 
     def save(self, path: Path) -> None:
         """Write the module's weights as they are now: a snapshot on the way. Rank 0 alone calls it."""
 
     def publish(self, out: Path) -> dict[str, float | int | str]:
         """Write the trained weights and whatever shows them into `out`; returns metrics. Rank 0 alone calls it."""
+
+
+def stack(samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Samples of equal shapes as one batch."""
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
 def build(job: Job) -> Trainee:

@@ -52,16 +52,16 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
     log = _Log(scratch / "losses.jsonl", step, rank == 0)
 
     started = saved = time.monotonic()
-    share = config.batch_size // world
+    first = rank * config.share
     with progress(config.steps, job.entry.split(":")[0].removeprefix("components."), "steps", initial=step,
                   quiet=rank != 0) as bar:  # fmt: skip
         while step < config.steps:
-            samples = [trainee.sample(sample_generator(job.seed, step, rank * share + i)) for i in range(share)]
-            batch = {name: torch.stack([s[name] for s in samples]) for name in samples[0]}
+            samples = [
+                trainee.sample(sample_generator(job.seed, step, i), step * config.batch_size + i)
+                for i in range(first, first + config.share)
+            ]
             _set_learning_rate(engine, config.learning_rate_at(step))
-            losses = engine(batch)
-            engine.backward(losses["loss"])
-            engine.step()
+            losses = _optimise(engine, trainee.collate(samples), config.micro_batch or config.share)
             step += 1
             average.update()
             if rank == 0 and step in config.snapshot_steps:
@@ -88,6 +88,18 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
     return metrics
 
 
+def _optimise(engine: Any, batch: dict[str, Tensor], micro_batch: int) -> dict[str, Tensor]:
+    """One step on `batch`, `micro_batch` samples at a time. Returns its losses, averaged over the parts."""
+    parts = zip(*(tensor.split(micro_batch) for tensor in batch.values()), strict=True)
+    losses: list[dict[str, Tensor]] = []
+    for part in parts:
+        found = engine(dict(zip(batch, part, strict=True)))
+        engine.backward(found["loss"])  # DeepSpeed divides by the number of parts
+        engine.step()  # and steps after the last
+        losses.append({name: value.detach() for name, value in found.items()})
+    return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
+
+
 def _snapshot(trainee: Trainee, average: checkpoint.Average, folder: Path, step: int) -> None:
     """Write `folder/step-<step>.safetensors`, the weights as they would be published now."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -100,7 +112,7 @@ def _snapshot(trainee: Trainee, average: checkpoint.Average, folder: Path, step:
 def _deepspeed(config: TrainConfig) -> dict[str, Any]:
     return {
         "train_batch_size": config.batch_size,
-        "train_micro_batch_size_per_gpu": config.batch_size // config.processes,
+        "train_micro_batch_size_per_gpu": config.micro_batch or config.share,
         "optimizer": {
             "type": "AdamW",
             # PyTorch's own Adam: DeepSpeed's compiles a kernel on first use, which takes minutes on a CPU.

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from components.training.job import Job
+from components.training.job import Job, stack
 
 
 class Regression:
@@ -29,9 +29,12 @@ class Regression:
         self._poison_at, self._hang_at = (float(str(config.get(k, math.inf))) for k in ("poison_at", "hang_at"))
         self._losses = 0
 
-    def sample(self, generator: torch.Generator) -> dict[str, Tensor]:
+    def sample(self, generator: torch.Generator, number: int) -> dict[str, Tensor]:
         x = torch.randn(8, generator=generator)
         return {"x": x, "y": (x @ self._target)[None]}
+
+    def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return stack(samples)
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         self._losses += 1

@@ -27,14 +27,12 @@ def demo(
     from pipelines.recipes import recipe as load
     from pipelines.runner import run
 
-    outcome = run(LOOP, load(recipe, settings or ()), open_store(store))
+    outcome = run(LOOP, load("robots", recipe, settings or ()), open_store(store))
     _print_outcome(outcome, as_json)
 
 
 def run(
-    pipeline: Annotated[
-        str, typer.Argument(metavar="PIPELINE", help="episode_intake, ge_base, ge_act or policy_release.")
-    ],
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Which; `orrery compile --all` writes them all.")],
     recipe: RecipeOption = "tiny",
     settings: SetOption = None,
     inputs: Annotated[
@@ -56,7 +54,7 @@ def run(
 
     chosen = find(pipeline)
     opened = open_store(store)
-    built = load(recipe, settings or ())
+    built = load(chosen.track, recipe, settings or ())
     outcome = runner.run([chosen], built, opened, given=runner.inputs(opened, chosen, built, inputs or ()))
     _print_outcome(outcome, as_json)
 

@@ -7,16 +7,23 @@ import json
 import pytest
 
 from components.store.errors import ConfigurationError
-from pipelines.catalog import LOOP, PIPELINES, find
+from pipelines.catalog import DROP_INTAKE, PIPELINES, Pipeline, find
 from pipelines.recipes import RECIPES, recipe
 from pipelines.runner import arguments
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_configures_every_parameter_of_every_pipeline(name: str) -> None:
+def of_track(track: str) -> list[Pipeline]:
+    return [pipeline for pipeline in PIPELINES.values() if pipeline.track == track]
+
+
+EVERY = [(track, name) for track, names in RECIPES.items() for name in names]
+
+
+@pytest.mark.parametrize(("track", "name"), EVERY)
+def test_a_recipe_configures_every_parameter_of_its_pipelines(track: str, name: str) -> None:
     """A stage without its configuration would fail an hour into a run."""
-    built = recipe(name, ["drop=somewhere"])
-    for pipeline in PIPELINES.values():
+    built = recipe(track, name, ["drop=somewhere"] if track == "robots" else [])
+    for pipeline in of_track(track):
         given = dict.fromkeys(pipeline.inputs, "{}")
         made = arguments(pipeline.load(), pipeline, built, "store", given)
         assert made["store"] == "store"
@@ -26,14 +33,14 @@ def test_a_recipe_configures_every_parameter_of_every_pipeline(name: str) -> Non
                 assert json.loads(value) == json.loads(built.stages()[key.removesuffix("_config")].model_dump_json())
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_estimates_name_real_stages(name: str) -> None:
+@pytest.mark.parametrize(("track", "name"), EVERY)
+def test_estimates_name_real_stages(track: str, name: str) -> None:
     """An estimate under a wrong name silently counts for nothing."""
     from pipelines.kfp_local import tasks
     from pipelines.runner import runs_stage
 
-    every = [task for pipeline in LOOP for task in tasks(pipeline.load())]
-    estimates = recipe(name).estimates
+    every = [task for pipeline in of_track(track) if pipeline is not DROP_INTAKE for task in tasks(pipeline.load())]
+    estimates = recipe(track, name).estimates
     for stage in estimates:
         assert any(runs_stage(task, stage) for task in every), f"{stage} is no stage"
     assert [task for task in every if not any(runs_stage(task, stage) for stage in estimates)] == []
@@ -54,14 +61,14 @@ def test_estimates_name_real_stages(name: str) -> None:
 )
 def test_contradictions_are_refused_with_the_field_and_the_mend(setting: str, parts: list[str]) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        recipe("tiny", [setting])
+        recipe("robots", "tiny", [setting])
     for part in parts:
         assert part in str(caught.value)
 
 
 def test_an_unknown_recipe_or_pipeline_names_the_known_ones() -> None:
     with pytest.raises(ConfigurationError, match="tiny"):
-        recipe("tinny")
+        recipe("robots", "tinny")
     with pytest.raises(ConfigurationError, match="ge_act"):
         find("ge-acts")
     assert find("ge-act").name == "ge_act"
@@ -69,6 +76,6 @@ def test_an_unknown_recipe_or_pipeline_names_the_known_ones() -> None:
 
 def test_what_stages_share_is_written_once() -> None:
     """Two stages with different ideas of the network would train what cannot be joined."""
-    stages = recipe("tiny", ["network.video.layers=2"]).stages()
+    stages = recipe("robots", "tiny", ["network.video.layers=2"]).stages()
     layers = {getattr(c, "network", None) and c.network.video.layers for c in stages.values()} - {None}  # type: ignore[attr-defined]
     assert layers == {2}

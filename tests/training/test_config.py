@@ -37,3 +37,9 @@ def test_samples_have_their_own_generators():
 
     draws = {torch.rand(1, generator=sample_generator(7, step, i)).item() for step in range(20) for i in range(20)}
     assert len(draws) == 400
+
+
+def test_a_micro_batch_that_does_not_divide_names_the_mend():
+    """Breaks if the last part of a batch were smaller and weighed as much as the others."""
+    with pytest.raises(ValueError, match=r"micro_batch 3 does not divide the 8 samples.*divisor of 8"):
+        TrainConfig(steps=5, batch_size=16, processes=2, micro_batch=3, warmup_steps=0)

@@ -31,10 +31,12 @@ LAUNCH = (
 )
 
 
-def job(folder: Path, processes: int = 2, checkpoint_seconds: float = 1000.0, **config: object) -> Job:
+def job(
+    folder: Path, processes: int = 2, checkpoint_seconds: float = 1000.0, micro_batch: int = 0, **config: object
+) -> Job:
     train = TrainConfig(
         steps=STEPS, batch_size=16, learning_rate=2e-2, warmup_steps=5, ema=0.9, precision="fp32", zero_stage=1,
-        processes=processes, checkpoint_seconds=checkpoint_seconds, log_every=5, snapshots=2,
+        processes=processes, checkpoint_seconds=checkpoint_seconds, log_every=5, snapshots=2, micro_batch=micro_batch,
     )  # fmt: skip
     return Job(
         entry="components.training.selfcheck:trainee", config=config, train=train, seed=3, inputs={},
@@ -130,9 +132,10 @@ def test_killed_and_started_again_gives_the_same_weights(uninterrupted: Path, tm
         torch.testing.assert_close(snapshots(tmp_path)[name], tensors, rtol=0, atol=0)
 
 
-def test_one_process_learns_what_two_do(uninterrupted: Path, tmp_path: Path) -> None:
-    """Breaks if the batch, and not only its sharing out, depended on the number of processes."""
-    run_local(job(tmp_path, processes=1), DEADLINE)
+def test_one_process_in_micro_batches_learns_what_two_do(uninterrupted: Path, tmp_path: Path) -> None:
+    """Breaks if the step depended on how its batch is shared out, over processes or over forward passes; or if the
+    gradients of micro-batches were summed."""
+    run_local(job(tmp_path, processes=1, micro_batch=4), DEADLINE)
     for name, tensor in weights(uninterrupted).items():
         torch.testing.assert_close(weights(tmp_path)[name], tensor, rtol=1e-4, atol=1e-4)
 

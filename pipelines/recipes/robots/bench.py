@@ -7,31 +7,31 @@ from components.ge_base.config import ClipConfig
 from components.release.config import CheckConfig, GateConfig
 from components.robots.config import RecordConfig, TaskPlan
 from components.training.config import TrainConfig
-from pipelines.recipes import cpu
-from pipelines.recipes.types import ActionPhase, Evaluation, Recipe, VideoPhase
+from pipelines.recipes.robots import cpu
+from pipelines.recipes.robots.types import ActionPhase, Evaluation, RobotRecipe, VideoPhase
 
 _TASKS = (("press", 1), ("push", 1))
 
 
-def bench() -> Recipe:
-    """`tiny` with two tasks, twice the episodes of each, a third block, and ten times the steps."""
-    return Recipe(
+def bench() -> RobotRecipe:
+    """`tiny` with two tasks, twice the episodes of each, and six times the steps on actions."""
+    return RobotRecipe(
         name="bench",
         record=RecordConfig(
             name="bench", tasks=tuple(TaskPlan(task=task, level=level) for task, level in _TASKS), episodes=300
         ),
         intake=IntakeConfig(name="bench"),
-        network=cpu.network(layers=3, heads=3, head_dim=32),
+        network=cpu.network(layers=2, heads=2, head_dim=48),
         frames_cameras=cpu.VIEWS,
         space="eef14",
         form="absolute",
-        stage1=VideoPhase(clip=ClipConfig(frames=57), train=_train(steps=1500)),
-        stage2=VideoPhase(clip=cpu.SLOW_CLIP, train=_train(steps=1500)),
-        pretrain=ActionPhase(train=_train(steps=2000), draws=2),
-        adapt=VideoPhase(clip=cpu.SLOW_CLIP, train=_train(steps=500)),
-        specialize=ActionPhase(train=_train(steps=12_000, snapshots=5), draws=2),
-        from_scratch=ActionPhase(train=_train(steps=12_000), draws=2),
-        evaluation=Evaluation(tasks=_TASKS, episodes=100, videos=4, curve_episodes=40),
+        stage1=VideoPhase(clip=ClipConfig(frames=57), train=_train(steps=600)),
+        stage2=VideoPhase(clip=cpu.SLOW_CLIP, train=_train(steps=800)),
+        pretrain=ActionPhase(train=_train(steps=1000), draws=2),
+        adapt=VideoPhase(clip=cpu.SLOW_CLIP, train=_train(steps=300)),
+        specialize=ActionPhase(train=_train(steps=9000, snapshots=4), draws=2),
+        from_scratch=ActionPhase(train=_train(steps=9000), draws=2),
+        evaluation=Evaluation(tasks=_TASKS, episodes=100, videos=4, curve_episodes=30),
         gate=GateConfig(policy="ge-act", min_success=0.5, tasks_needed=2),
         check=CheckConfig(policy="ge-act"),
         estimates=_ESTIMATES,

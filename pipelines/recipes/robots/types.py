@@ -1,4 +1,4 @@
-"""What a recipe is: the whole typed configuration of the loop, and what must agree checked before anything runs."""
+"""The recipe of a robot policy: the typed configuration of the whole loop, its contradictions refused."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from components.training.config import TrainConfig
 from data_contracts.action import Form, Space
 from data_contracts.base import Contract
 from data_contracts.evaluation import Arm
+from pipelines.recipes.base import Recipe
 
 
 class VideoPhase(Contract):
@@ -45,14 +46,12 @@ class Evaluation(Contract):
     processes: int = Field(default=2, ge=1)
 
 
-class Recipe(Contract):
-    """One recipe. `stages()` gives each stage its own configuration; what several stages share is written once here."""
+class RobotRecipe(Recipe):
+    """The whole loop of a robot policy."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     policy: str = Field(
         default="ge-act", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="the name it is published under"
     )
-    seed: int = Field(default=0, ge=0)
     drop: str = Field(default="", description="an uploaded raw drop, for drop_intake: a folder, a prefix, or a URL")
     record: RecordConfig
     intake: IntakeConfig
@@ -73,12 +72,8 @@ class Recipe(Contract):
     evaluation: Evaluation
     gate: GateConfig
     check: CheckConfig
-    estimates: dict[str, float] = Field(
-        default_factory=dict, description="seconds a stage takes on two cores, until a run has measured them"
-    )
 
     def stages(self) -> dict[str, Contract]:
-        """The configuration of every stage, under the name of the pipelines' `<name>_config` parameters."""
         network = self.network
         video_only = network.model_copy(update={"action": None})
         adopt = {"adopt": AdoptConfig(name=f"{self.name}-drop", source=self.drop)} if self.drop else {}
@@ -130,7 +125,7 @@ class Recipe(Contract):
         )
 
     @model_validator(mode="after")
-    def _agree(self) -> Recipe:
+    def _agree(self) -> RobotRecipe:
         self.stages()  # each stage's own checks
         missing = [camera for camera in self.frames_cameras if camera not in self.record.all_cameras]
         if missing:

@@ -7,11 +7,11 @@ from components.ge_base.config import ClipConfig
 from components.release.config import CheckConfig, GateConfig
 from components.robots.config import RecordConfig, TaskPlan
 from components.training.config import TrainConfig
-from pipelines.recipes import cpu
-from pipelines.recipes.types import ActionPhase, Evaluation, Recipe, VideoPhase
+from pipelines.recipes.robots import cpu
+from pipelines.recipes.robots.types import ActionPhase, Evaluation, RobotRecipe, VideoPhase
 
 
-def tiny() -> Recipe:
+def tiny() -> RobotRecipe:
     """One robot, one easy task, two views, a network of two blocks, a codec fitted to the data.
 
     What makes so short a training act: many small steps rather than few large batches; flange poses (`eef14`), which a
@@ -19,7 +19,7 @@ def tiny() -> Recipe:
     the two views that see the right hand at work.
     """
     multi_rate, slow = _train(steps=150), _train(steps=200)
-    return Recipe(
+    return RobotRecipe(
         name="tiny",
         record=RecordConfig(name="tiny", tasks=(TaskPlan(task="press", level=1),), episodes=140),
         intake=IntakeConfig(name="tiny"),

@@ -1,0 +1,23 @@
+"""What every recipe is: the whole typed configuration of a track's pipelines."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from pydantic import Field
+
+from data_contracts.base import Contract
+
+
+class Recipe(Contract):
+    """`stages()` gives each stage its own configuration; what several stages share is written once in the recipe."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    seed: int = Field(default=0, ge=0)
+    estimates: dict[str, float] = Field(
+        default_factory=dict, description="seconds a stage takes on two cores, until a run has measured them"
+    )
+
+    @abstractmethod
+    def stages(self) -> dict[str, Contract]:
+        """The configuration of every stage, under the name of the pipelines' `<name>_config` parameters."""

@@ -1,0 +1,1 @@
+"""Recipes of the Genie Envisioner track: from recorded episodes to a served policy."""
