@@ -53,7 +53,7 @@ def temporary(folder: Path) -> Path:
     return folder / f"{os.getpid()}-{uuid.uuid4().hex}.part"
 
 
-def write_durably(path: Path, chunks: Iterator[bytes]) -> tuple[int, str]:
+def write_durably(path: Path, chunks: Iterator[bytes | memoryview]) -> tuple[int, str]:
     """Write `chunks` to a new file and fsync it; the size and the SHA-256 of what was written."""
     digest, size = hashlib.sha256(), 0
     with open(path, "xb") as file:
