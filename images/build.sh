@@ -29,7 +29,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
   shift
 done
 [ $# -eq 0 ] || shift
-[ ${#images[@]} -gt 0 ] || images=(data trainer serving)
+[ ${#images[@]} -gt 0 ] || images=(data trainer serving rollout)
 
 name() { # the reference that components/images.py gives a component, without a pinned digest
   python3 -c 'import json, sys

@@ -22,6 +22,10 @@ done
 # Triton's Python backend needs numpy 1; everything else that both hold has one version too.
 sed -i '/^numpy==/d' "$versions"
 compile pyproject.toml images/serving/requirements.lock --extra serving --constraint "$versions"
+# vLLM needs an older transformers and setuptools, too, and its override file says what it does not get.
+sed -i '/^transformers==/d; /^setuptools==/d' "$versions"
+compile pyproject.toml images/rollout/requirements.lock --extra rollout --constraint "$versions" \
+  --override images/rollout/overrides.txt
 # The installer, and the Go that builds the tests' engines where the machine has none.
 awk '/^[^ ]/ { wanted = /^uv==/ } wanted' images/dev/requirements.lock >images/dev/uv.lock
 compile images/dev/go.in images/dev/go.lock

@@ -49,7 +49,9 @@ LOOP = (
 
 DROP_INTAKE = Pipeline("drop_intake", "validate an uploaded raw drop (--set drop=FOLDER), publish a dataset version")
 
-PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE)}
+DFT = Pipeline("dft", "fine-tune a language model with DFT, SFT and their relatives, and judge them", track="dft")
+
+PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT)}
 
 
 def find(name: str) -> Pipeline:

@@ -68,8 +68,8 @@ def evaluate(
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.ge_act.evaluate import ArmFiles, evaluate, snapshots
-        from components.ge_act.interval import wilson
         from components.telemetry.progress import progress
+        from data_contracts.interval import wilson
 
         files = ArmFiles(
             model=ws.fetch_tree("policy") if policy is not None else None,

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from components.ge_act.interval import wilson
 from components.release.config import GateConfig
 from data_contracts.evaluation import EvaluationResult
+from data_contracts.interval import wilson
 from data_contracts.release import Rule
 
 

@@ -12,7 +12,6 @@ from data_contracts.lineage import Metric, StageRecord
 SHARED = ("components/envisioner", "components/release/config.py", "data_contracts")
 JUDGE = (
     *SHARED,
-    "components/ge_act/interval.py",
     "components/release/gate.py",
     "components/release/rules.py",
     "components/release/bundle.py",

@@ -14,6 +14,9 @@ RECIPES = {
         "tiny": "a laptop CPU: two cores, minutes",
         "bench": "two cores, up to two hours: two tasks learned well",
     },
+    "dft": {
+        "tiny": "two cores, minutes: a small language model and generated arithmetic",
+    },
 }
 """Track, name and purpose; `pipelines/recipes/<track>/<name>.py` holds the function `<name>`."""
 

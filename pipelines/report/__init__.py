@@ -8,7 +8,7 @@ from components.store.api import Store
 from components.telemetry import report as page
 from pipelines import runs
 from pipelines.estimate import spoken
-from pipelines.report import data, evaluation, lineage, release, stages, training
+from pipelines.report import data, evaluation, language, lineage, release, stages, training
 from pipelines.report.reading import Reader
 
 _TONES: dict[str, page.Tone] = {"succeeded": "good", "failed": "bad", "running": "busy"}
@@ -22,6 +22,7 @@ def assemble(store: Store, run: runs.Run) -> page.Report:
         *data.sections(reader),
         *training.sections(reader),
         *evaluation.sections(reader),
+        *language.sections(reader),
         *release.sections(reader),
         *lineage.sections(reader),
     ]

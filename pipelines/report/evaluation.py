@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from components.ge_act.interval import wilson
 from components.telemetry.charts import Curve, Interval, curves, intervals
 from components.telemetry.report import Block, Cell, Details, Figure, Gallery, Row, Section, Table, Text, Video
 from data_contracts.evaluation import EvaluationResult
+from data_contracts.interval import wilson
 from data_contracts.lineage import StageRecord
 from pipelines.report.reading import Reader
 from pipelines.report.training import parse_losses

@@ -24,6 +24,13 @@ _FAMILIES = {
         "ge_act.specialize": "Phase 3: action specialization",
         "ge_act.from_scratch": "Control: the same network without GE-Base",
     },
+    "DFT: fine-tuning": {
+        "dft.base": "Base model",
+        "dft.sft": "SFT",
+        "dft.dft": "DFT",
+        "dft.iw-sft": "iw-SFT",
+        "dft.asft": "ASFT",
+    },
 }
 
 

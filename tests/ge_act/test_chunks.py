@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.envisioner.policy import to_absolute
-from components.ge_act.interval import wilson
 from components.ge_act.train import chunk_target
 from data_contracts.action import ActionSchema, Normalisation, action_names
+from data_contracts.interval import wilson
 
 RNG = np.random.default_rng(1)
 STATE = RNG.normal(size=(40, 14)).astype(np.float32)

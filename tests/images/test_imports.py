@@ -20,6 +20,7 @@ PROGRAMS = [  # what runs in an image besides the shells and the command line
     ("data", "from components.store.buckets import ensure_bucket"),
     ("serving", "from pipelines.commands.serve import serve"),
     ("serving", "from components.release.triton_model import *"),
+    ("rollout", "from components.language.sampling import sample_to"),
     ("trainer", "from components.training.worker import main"),
 ]
 

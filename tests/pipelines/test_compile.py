@@ -22,6 +22,11 @@ TASKS = {
         "ge-act-evaluate", "ge-act-evaluate-2", "ge-act-evaluate-3", "ge-act-evaluate-4",
     ],
     "policy_release": ["release-gate", "release-publish", "release-check", "release-candidate"],
+    "dft": [
+        "dft-problems", "dft-base", "dft-validate", "dft-train", "dft-train-2", "dft-train-3", "dft-train-4",
+        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5",
+        "dft-analyse", "dft-analyse-2", "dft-analyse-3", "dft-analyse-4",
+    ],
 }  # fmt: skip
 
 

@@ -1,0 +1,114 @@
+"""What a training did to the probabilities of its tokens: SFT lifts the low, DFT parts them (paper DFT, Fig. 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.dft.config import AnalyseStageConfig
+from components.dft.fused import IGNORED, linear_logprobs
+from components.dft.reading import read_chats
+from components.dft.tokenise import Tokens, collate, tokenise
+from components.language import model as language_model
+from components.store.errors import OrreryError
+from components.telemetry.progress import progress
+from data_contracts.scores import TokenAnalysis
+
+BATCH = 16
+LEAST_COUNT = 20
+"""Tokens seen more seldom say little of how their probability changed."""
+SHOWN = 30
+
+
+class _Seen(NamedTuple):
+    """Every trained token of the chats: (N,) each."""
+
+    token: NDArray[np.int64]
+    logp: NDArray[np.float64]
+    entropy: NDArray[np.float64]
+
+
+def analyse(
+    config: AnalyseStageConfig, before: Path, after: Path, version: str, chats: Path, out: Path
+) -> TokenAnalysis:
+    """Compare two models on the first chats of a training file; writes `tokens.json`.
+
+    Raises:
+        OrreryError: there is no chat that fits.
+    """
+    old, tokenizer = language_model.load(before)
+    new, _ = language_model.load(after)
+    rows = [r.example for r, _ in zip(read_chats([chats]), range(config.examples), strict=False) if r.example]
+    tokens = [tokenise(example, tokenizer, config.max_length) for example in rows]
+    if not tokens:
+        raise OrreryError(f"{chats.name} holds no chat to analyse")
+    with progress(2 * len(tokens), "token probabilities", "chats") as bar:
+        was, now = (_seen(network, tokens, bar.advance) for network in (old, new))
+    edges = np.linspace(0, 1, config.bins + 1)
+    p_was, p_now = np.exp(was.logp), np.exp(now.logp)
+    found = TokenAnalysis(
+        model=version,
+        tokens=len(was.token),
+        bins=tuple(edges.tolist()),
+        before=tuple(np.histogram(p_was, edges)[0].tolist()),
+        after=tuple(np.histogram(p_now, edges)[0].tolist()),
+        bimodality_before=bimodality(p_was),
+        bimodality_after=bimodality(p_now),
+        low_after=float((p_now < 0.1).mean()),
+        high_after=float((p_now > 0.9).mean()),
+        entropy_before=float(was.entropy.mean()),
+        entropy_after=float(now.entropy.mean()),
+        distance=_distance(old, new),
+        falling=tuple(_falling(was, now, tokenizer)),
+    )
+    (out / "tokens.json").write_text(found.model_dump_json(indent=1))
+    return found
+
+
+def bimodality(x: NDArray[np.float64]) -> float:
+    """Sarle's coefficient (skewness² + 1) / kurtosis: 1 for two points, 5/9 for a uniform distribution."""
+    d = x - x.mean()
+    spread = float((d**2).mean())
+    if spread == 0:
+        return 0.0
+    skewness, kurtosis = float((d**3).mean()) / spread**1.5, float((d**4).mean()) / spread**2
+    return (skewness**2 + 1) / kurtosis
+
+
+@torch.no_grad()
+def _seen(network: Any, chats: list[Tokens], advance: Any) -> _Seen:
+    network.eval()
+    parts = []
+    for start in range(0, len(chats), BATCH):
+        batch = collate(chats[start : start + BATCH])
+        labels = batch["labels"][:, 1:]
+        hidden = network.model(
+            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+        ).last_hidden_state[:, :-1]
+        stats = linear_logprobs(hidden, network.lm_head.weight, labels)
+        trained = labels != IGNORED
+        parts.append([x[trained].double().numpy() for x in (labels, stats.logp, stats.entropy)])
+        advance(len(batch["labels"]))
+    token, logp, entropy = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _Seen(token.astype(np.int64), logp, entropy)
+
+
+def _falling(was: _Seen, now: _Seen, tokenizer: Any) -> Iterator[tuple[str, float, int]]:
+    """(token, mean change of log p, how often it was seen) of the tokens that fell most."""
+    count = np.bincount(was.token)
+    change = np.bincount(was.token, weights=now.logp - was.logp) / np.maximum(count, 1)
+    often = np.flatnonzero(count >= LEAST_COUNT)
+    for token in often[np.argsort(change[often], kind="stable")][:SHOWN]:
+        yield tokenizer.decode([int(token)]), float(change[token]), int(count[token])
+
+
+def _distance(old: Any, new: Any) -> float:
+    """L2 norm of the change of all weights, over that of the old ones."""
+    start = {name: p.detach().double() for name, p in old.named_parameters()}
+    moved = sum(float((p.detach() - start[name]).square().sum()) for name, p in new.named_parameters())
+    return float((moved / sum(float(p.square().sum()) for p in start.values())) ** 0.5)

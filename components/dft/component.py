@@ -1,0 +1,59 @@
+"""KFP shells of the DFT stages."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_problems(store: str, config: str, seed: int) -> str:
+    """Problems: generate the embedded training and test data."""
+    from components.dft.stages import problems
+    from components.store.shell import call
+
+    return call(problems, store=store, config=config, seed=seed)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_base(store: str, config: str, seed: int, problems: str) -> str:
+    """Base: pretrain the small language model of the embedded default."""
+    from components.dft.stages import base
+    from components.store.shell import call
+
+    return call(base, store=store, config=config, seed=seed, problems=problems)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_validate(store: str, config: str, seed: int, problems: str, model: str) -> str:
+    """Validate: check training chats against their contract, quarantine what fails."""
+    from components.dft.stages import validate
+    from components.store.shell import call
+
+    return call(validate, store=store, config=config, seed=seed, problems=problems, model=model)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_train(store: str, config: str, seed: int, model: str, chats: str) -> str:
+    """Train: fine-tune on validated chats with one loss."""
+    from components.dft.stages import train
+    from components.store.shell import call
+
+    return call(train, store=store, config=config, seed=seed, model=model, chats=chats)
+
+
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def dft_evaluate(store: str, config: str, seed: int, model: str, problems: str) -> str:
+    """Evaluate: sample held-out problems with vLLM, grade every sample."""
+    from components.dft.stages import evaluate
+    from components.store.shell import call
+
+    return call(evaluate, store=store, config=config, seed=seed, model=model, problems=problems)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_analyse(store: str, config: str, seed: int, before: str, after: str, chats: str) -> str:
+    """Analyse: probabilities of the trained tokens before and after."""
+    from components.dft.stages import analyse
+    from components.store.shell import call
+
+    return call(analyse, store=store, config=config, seed=seed, before=before, after=after, chats=chats)

@@ -1,0 +1,120 @@
+"""What each DFT stage is asked to do. Cheap to import: recipes read it without torch."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from components.dft.checks import CheckConfig
+from components.dft.loss_config import LossConfig
+from components.language.config import LEVELS, ModelConfig, ProblemsConfig, TokenizerConfig
+from components.language.samples import SamplingConfig
+from components.training.config import TrainConfig
+from data_contracts.base import Contract
+
+
+class ProblemsStageConfig(Contract):
+    """The embedded data: generated problems with worked solutions, in four files of chats."""
+
+    name: str
+    base: ProblemsConfig = Field(description="what the base model is pretrained on")
+    train: ProblemsConfig = Field(description="what the arms are fine-tuned on")
+    base_examples: int = Field(ge=1)
+    train_examples: int = Field(ge=1)
+    test_examples: int = Field(ge=1, description="held out, of the levels of `train`")
+    harder_examples: int = Field(ge=1, description="held out, of the levels above")
+
+    @model_validator(mode="after")
+    def _splits(self) -> ProblemsStageConfig:
+        for part, config in (("base", self.base), ("train", self.train)):
+            if config.split != "train":
+                raise ValueError(f"{part}.split is {config.split!r}, which tests are made of; set it to 'train'")
+        if not self.harder_levels:
+            raise ValueError(
+                f"train.levels {self.train.levels} reach the last level, so nothing is harder; leave {LEVELS[-1]} out"
+            )
+        return self
+
+    @property
+    def harder_levels(self) -> tuple[int, ...]:
+        """The level above those of `train`."""
+        return tuple(level for level in LEVELS if level == max(self.train.levels) + 1)
+
+
+class LoraConfig(Contract):
+    """Low-rank adapters on every linear layer but the head (paper DFT, Table 8: rank 8, alpha 16)."""
+
+    rank: int = Field(default=8, ge=1)
+    alpha: int = Field(default=16, gt=0)
+
+
+class TuneConfig(Contract):
+    """One training of a language model on chats: the base (cross-entropy from random weights) or an arm."""
+
+    name: str
+    loss: LossConfig = LossConfig(variant="sft")
+    train: TrainConfig
+    max_length: int = Field(default=2048, ge=8, description="tokens of a chat; longer ones are refused")
+    lora: LoraConfig | None = None
+
+
+class BaseStageConfig(Contract):
+    """The small model of the embedded default: its tokenizer, its size, its training."""
+
+    name: str
+    problems: ProblemsConfig = Field(description="what the tokenizer learns its pieces from")
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    tune: TuneConfig
+
+    @model_validator(mode="after")
+    def _fits(self) -> BaseStageConfig:
+        if self.tune.max_length > self.model.context:
+            raise ValueError(
+                f"tune.max_length is {self.tune.max_length}, but model.context is {self.model.context}; "
+                f"set tune.max_length={self.model.context} or less"
+            )
+        if self.tune.loss.needs_reference or self.tune.lora:
+            raise ValueError(
+                "tune: a base has nothing to refer to or adapt; set tune.loss.variant=sft and no tune.lora"
+            )
+        return self
+
+
+class ValidateStageConfig(Contract):
+    """The contract of training chats, checked with the tokenizer of the model that they are for."""
+
+    name: str
+    checks: CheckConfig = CheckConfig()
+
+
+class EvaluateStageConfig(Contract):
+    """How a model is judged: greedily, and by avg@n (paper DFT: n = 16 at temperature 1)."""
+
+    name: str
+    samples: int = Field(default=16, ge=1)
+    max_tokens: int = Field(default=4096, ge=1)
+    problems: int = Field(default=0, ge=0, description="of each set; 0: all")
+    pass_at: tuple[int, ...] = (1, 4, 16)
+
+    @model_validator(mode="after")
+    def _enough(self) -> EvaluateStageConfig:
+        if max(self.pass_at) > self.samples:
+            raise ValueError(
+                f"pass_at {max(self.pass_at)} needs as many samples, but samples is {self.samples}; lower pass_at"
+            )
+        return self
+
+    def sampling(self, seed: int, greedy: bool) -> SamplingConfig:
+        """The engine's settings of one pass over a set."""
+        if greedy:
+            return SamplingConfig(temperature=0.0, max_tokens=self.max_tokens, seed=seed)
+        return SamplingConfig(n=self.samples, max_tokens=self.max_tokens, seed=seed)
+
+
+class AnalyseStageConfig(Contract):
+    """Token probabilities before and after a training, on chats it was trained on."""
+
+    name: str
+    examples: int = Field(default=500, ge=1)
+    max_length: int = Field(default=2048, ge=8)
+    bins: int = Field(default=20, ge=2)

@@ -1,0 +1,161 @@
+"""The DFT stages: problems, base, validate, train (its stage bears the loss's name), evaluate, analyse.
+
+Importing this file is cheap: what needs torch or vLLM is imported when a stage really has to work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from components.dft.config import (
+    AnalyseStageConfig,
+    BaseStageConfig,
+    EvaluateStageConfig,
+    ProblemsStageConfig,
+    TuneConfig,
+    ValidateStageConfig,
+)
+from components.store.api import Store
+from components.store.stage import Workspace, run_stage
+from data_contracts.lineage import Metric, StageRecord
+
+TRAINING_SOURCES = (
+    "components/training",
+    *(f"components/dft/{name}.py" for name in ("train", "losses", "loss_config", "fused", "reading", "tokenise")),
+    *(f"components/language/{name}.py" for name in ("model", "tokenizer", "config")),
+)  # fmt: skip
+GENERATOR_SOURCES = tuple(
+    f"components/language/{name}.py"
+    for name in ("problems", "word_problems", "expressions", "levels", "solutions", "config")
+)
+TEST_SETS = ("test", "harder")
+
+
+def problems(store: Store, config: ProblemsStageConfig, seed: int) -> StageRecord:
+    """The embedded data: `base`, `train`, `test` and `harder`, JSON lines of generated problems; no two share one."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.generate import write_files
+
+        return write_files(config, seed, ws.out)
+
+    return run_stage(
+        store=store, stage="dft.problems", kind="datasets", name=config.name, inputs={}, config=config, seed=seed,
+        sources=(*GENERATOR_SOURCES, "components/dft/generate.py"), build=build,
+    )  # fmt: skip
+
+
+def base(store: Store, config: BaseStageConfig, seed: int, problems: StageRecord) -> StageRecord:
+    """The embedded default model: an own tokenizer and a small network, pretrained on generated problems."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.language import model, tokenizer
+
+        folder = ws.scratch / "start"
+        model.create(config.model, tokenizer.create(config.tokenizer, config.problems, seed, folder), seed, folder)
+        return _tune(ws, config.tune, seed, folder, ws.fetch("problems", "base.jsonl"))
+
+    return run_stage(
+        store=store, stage="dft.base", kind="models", name=config.name, inputs={"problems": problems}, config=config,
+        seed=seed, sources=(*TRAINING_SOURCES, *GENERATOR_SOURCES), build=build,
+    )  # fmt: skip
+
+
+def validate(
+    store: Store, config: ValidateStageConfig, seed: int, problems: StageRecord, model: StageRecord
+) -> StageRecord:
+    """Check the training chats with the tokenizer of the model they are for; what fails is quarantined with reasons."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.validate import validate_file
+
+        held_out = [ws.fetch("problems", f"{name}.jsonl") for name in TEST_SETS]
+        train = ws.fetch("problems", "train.jsonl")
+        return validate_file(config.checks, train, held_out, ws.fetch_tree("model"), ws.out)
+
+    return run_stage(
+        store=store, stage="dft.validate", kind="datasets", name=config.name,
+        inputs={"problems": problems, "model": model}, config=config, seed=seed, build=build,
+        sources=("components/dft/validate.py", "components/dft/checks.py", "components/dft/reading.py",
+                 "components/dft/tokenise.py", "data_contracts"),
+    )  # fmt: skip
+
+
+def train(store: Store, config: TuneConfig, seed: int, model: StageRecord, chats: StageRecord) -> StageRecord:
+    """Fine-tune a model on validated chats with one loss: an arm of the comparison."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        return _tune(ws, config, seed, ws.fetch_tree("model"), ws.fetch("chats", "accepted.jsonl"))
+
+    return run_stage(
+        store=store, stage=f"dft.{config.loss.variant}", kind="models", name=config.name,
+        inputs={"model": model, "chats": chats}, config=config, seed=seed, sources=TRAINING_SOURCES, build=build,
+    )  # fmt: skip
+
+
+def evaluate(
+    store: Store, config: EvaluateStageConfig, seed: int, model: StageRecord, problems: StageRecord
+) -> StageRecord:
+    """Sample held-out problems with vLLM and grade every sample."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.evaluate import evaluate
+
+        sets = {name: ws.fetch("problems", f"{name}.jsonl") for name in TEST_SETS}
+        scores = evaluate(config, ws.fetch_tree("model"), model.version, sets, seed, ws.scratch, ws.out)
+        metrics: dict[str, Metric] = {}
+        for name, found in scores.sets.items():
+            for kind, share in (("greedy", found.greedy), ("mean", found.mean)):
+                metrics |= {f"{name}_{kind}": round(share.value, 4), f"{name}_{kind}_low": round(share.low, 4),
+                            f"{name}_{kind}_high": round(share.high, 4)}  # fmt: skip
+        return metrics
+
+    return run_stage(
+        store=store, stage=f"dft.evaluate-{_short(model)}", kind="evaluations", name=config.name,
+        inputs={"model": model, "problems": problems}, config=config, seed=seed, build=build,
+        sources=("components/dft/evaluate.py", "components/dft/reading.py", "components/dft/tokenise.py",
+                 "components/language", "data_contracts/scores.py"),
+    )  # fmt: skip
+
+
+def analyse(
+    store: Store, config: AnalyseStageConfig, seed: int, before: StageRecord, after: StageRecord, chats: StageRecord
+) -> StageRecord:
+    """The probabilities of the trained tokens before and after a training."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.analyse import analyse
+
+        folders = ws.fetch_tree("before"), ws.fetch_tree("after")
+        found = analyse(config, *folders, after.version, ws.fetch("chats", "accepted.jsonl"), ws.out)
+        return {
+            "bimodality_before": round(found.bimodality_before, 4),
+            "bimodality_after": round(found.bimodality_after, 4),
+            "low_after": round(found.low_after, 4),
+            "entropy_after": round(found.entropy_after, 4),
+            "distance": round(found.distance, 4),
+        }
+
+    return run_stage(
+        store=store, stage=f"dft.analyse-{_short(after)}", kind="evaluations", name=config.name,
+        inputs={"before": before, "after": after, "chats": chats}, config=config, seed=seed, build=build,
+        sources=("components/dft/analyse.py", "components/dft/fused.py", "components/dft/reading.py",
+                 "components/dft/tokenise.py", "components/language/model.py", "data_contracts/scores.py"),
+    )  # fmt: skip
+
+
+def _short(model: StageRecord) -> str:
+    """`base`, or the arm."""
+    return model.stage.removeprefix("dft.")
+
+
+def _tune(ws: Workspace, config: TuneConfig, seed: int, model: Path, chats: Path) -> Mapping[str, Metric]:
+    from components.training.job import Job
+    from components.training.launch import run_local
+
+    job = Job(
+        entry="components.dft.train:trainee", config=config.model_dump(mode="json"), train=config.train, seed=seed,
+        inputs={"model": str(model), "chats": str(chats)}, out=str(ws.out), scratch=str(ws.scratch),
+    )  # fmt: skip
+    return run_local(job)

@@ -1,0 +1,195 @@
+"""Chats to tokens through the tokenizer's own chat template, with labels on what the assistant says and nothing else.
+
+The whole chat is rendered once and tokenised once. Which tokens are the assistant's is read from where the template
+puts the turns: from the end of the prompt as sampling would render it, to the special token that ends the turn, which
+is trained too: a model that never sees it never learns to stop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jinja2 import TemplateError
+from numpy.typing import NDArray
+from tokenizers import Encoding
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from components.store.errors import ConfigurationError, OrreryError
+from data_contracts.chat import ChatExample, Message
+
+IGNORED = -100
+"""Label of a token that is not trained on"""
+MULTIPLE = 8
+"""Batches are padded to a multiple of this, which suits matrix units"""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One chat. `labels[t]` is `input_ids[t]` or IGNORED; models shift by one position themselves."""
+
+    input_ids: NDArray[np.int32]
+    """(T,)"""
+    labels: NDArray[np.int32]
+    """(T,)"""
+
+
+class Refused(OrreryError):
+    """The chat can't be trained on; `code` is one of `CHAT_REASONS`."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def tokenise(
+    example: ChatExample, tokenizer: PreTrainedTokenizerFast, max_length: int, cut_prompt: bool = False
+) -> Tokens:
+    """Tokens and labels of a chat, T <= max_length.
+
+    A chat that is too long is refused. With `cut_prompt` it loses tokens at the left end of its first prompt instead,
+    but never the assistant's and never the whole prompt. Nothing is ever cut at the right, where the end token is.
+
+    A token that reaches over the end of a prompt (the response begins with white space that the tokenizer joins to the
+    template's) is not trained: at sampling the prompt ends within it.
+
+    Raises:
+        Refused: the chat is too long, has nothing to train, spells special tokens, or the template has no place for it.
+        ConfigurationError: the tokenizer has no chat template, or one that does not end the assistant's turns.
+    """
+    special = _special_tokens(tokenizer, len(tokenizer))
+    _refuse_special_text(example.messages, special)
+    text, turns = _render(example.messages, tokenizer)
+    encoded = _encode(text, tokenizer)
+    ids = np.array(encoded.ids, np.int32)
+    starts, ends = np.array(encoded.offsets, np.int64).reshape(-1, 2).T
+    labels = np.full_like(ids, IGNORED)
+    for start, end in turns:
+        inside = np.flatnonzero((starts >= start) & (ends <= end))
+        closing = next((t for t in inside[::-1].tolist() if ids[t] in special.ids), None)
+        # The template may write white space after the end token; it is never sampled.
+        if closing is None or text[ends[closing] : end].strip():
+            raise ConfigurationError(
+                f"{_name(tokenizer)}'s chat template ends the assistant's turn in {text[start:end][-20:]!r}, without a "
+                "special token, so a model would not learn to stop; add eos_token to the template"
+            )
+        said = inside[inside <= closing]
+        labels[said] = ids[said]
+    return _fit(Tokens(ids, labels), max_length, cut_prompt)
+
+
+def prompt_tokens(example: ChatExample, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """What is sampled from: the tokens before the last answer, up to where the assistant begins.
+
+    Raises Refused and ConfigurationError as `tokenise` does.
+    """
+    _refuse_special_text(example.prompt, _special_tokens(tokenizer, len(tokenizer)))
+    text = _template(tokenizer, [message.model_dump() for message in example.prompt], True)
+    return list(_encode(text, tokenizer).ids)
+
+
+def collate(batch: Sequence[Tokens]) -> dict[str, Tensor]:
+    """Pad B chats on the right to the longest, rounded up to a multiple of 8: int64 tensors (B, L).
+
+    `input_ids` is 0 and `labels` IGNORED where `attention_mask` is 0, so no padding token is needed.
+    """
+    length = -(-max(len(tokens.input_ids) for tokens in batch) // MULTIPLE) * MULTIPLE
+    ids = torch.zeros(len(batch), length, dtype=torch.int64)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, IGNORED)
+    for row, tokens in enumerate(batch):
+        size = len(tokens.input_ids)
+        ids[row, :size] = torch.from_numpy(tokens.input_ids)
+        labels[row, :size] = torch.from_numpy(tokens.labels)
+        mask[row, :size] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
+
+
+@dataclass(frozen=True)
+class _Special:
+    """A tokenizer's special tokens: their ids, and a pattern that finds them in text."""
+
+    ids: frozenset[int]
+    pattern: re.Pattern[str]
+
+
+@lru_cache(maxsize=4)
+def _special_tokens(tokenizer: PreTrainedTokenizerFast, size: int) -> _Special:
+    """`size`, the number of tokens, makes the cache notice tokens that were added.
+
+    A tokenizer's `all_special_ids` would miss some: base models of Llama 3 do not list the token that ends a turn.
+    """
+    special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    if not special:
+        raise ConfigurationError(f"{_name(tokenizer)} has no special tokens, so no turn can end; choose another")
+    pattern = "|".join(re.escape(content) for content in special.values())
+    return _Special(frozenset(special), re.compile(pattern))
+
+
+def _refuse_special_text(messages: Sequence[Message], special: _Special) -> None:
+    for position, message in enumerate(messages):
+        if found := special.pattern.search(message.content):
+            raise Refused(
+                "language.special-token",
+                f"message {position} spells the special token {found[0]!r} at character {found.start()}",
+            )
+
+
+def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> tuple[str, list[tuple[int, int]]]:
+    """The chat as the template writes it, and (start, end) in characters of each of the assistant's turns."""
+    turns = [message.model_dump() for message in messages]
+    text = _template(tokenizer, turns, False)
+    spans = []
+    for position, turn in enumerate(turns):
+        if turn["role"] == "assistant":
+            prompt = _template(tokenizer, turns[:position], True)
+            told = _template(tokenizer, turns[: position + 1], False) if position + 1 < len(turns) else text
+            for part, shown in (("the prompt of", prompt), ("the chat up to", told)):
+                if not text.startswith(shown):
+                    raise Refused(
+                        "language.template-unstable",
+                        f"{_name(tokenizer)}'s chat template renders {part} message {position} otherwise than within "
+                        "the whole chat",
+                    )
+            spans.append((len(prompt), len(told)))
+    return text, spans
+
+
+def _template(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]], prompt: bool) -> str:
+    if not tokenizer.chat_template:
+        raise ConfigurationError(f"{_name(tokenizer)} has no chat template; set its chat_template, or choose another")
+    try:
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt))
+    except TemplateError as error:
+        message = " ".join(str(error).split())[:200]
+        raise Refused(
+            "language.template-refused", f"{_name(tokenizer)}'s chat template says: {message or 'nothing'}"
+        ) from error
+
+
+def _encode(text: str, tokenizer: PreTrainedTokenizerFast) -> Encoding:
+    """By the Rust tokenizer itself: the wrapper around it takes as long again. A saved one may truncate in silence."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    return backend.encode(text, add_special_tokens=False)
+
+
+def _fit(tokens: Tokens, max_length: int, cut_prompt: bool) -> Tokens:
+    trainable = np.flatnonzero(tokens.labels != IGNORED)
+    if len(trainable) == 0:
+        raise Refused("language.no-trainable-token", "no token is the assistant's")
+    excess = len(tokens.input_ids) - max_length
+    if excess <= 0:
+        return tokens
+    if not cut_prompt or excess >= trainable[0]:
+        raise Refused("language.too-long", f"{len(tokens.input_ids)} tokens, at most {max_length} are trained on")
+    return Tokens(tokens.input_ids[excess:], tokens.labels[excess:])
+
+
+def _name(tokenizer: PreTrainedTokenizerFast) -> str:
+    return tokenizer.name_or_path or "the tokenizer"

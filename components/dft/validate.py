@@ -1,0 +1,41 @@
+"""Judges a file of training chats and writes what is accepted, what is quarantined and why."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from components.dft.checks import CheckConfig, check
+from components.dft.reading import Row, read_chats
+from components.language.model import load_tokenizer
+from components.store.errors import OrreryError
+from data_contracts.lineage import Metric
+
+
+def validate_file(
+    config: CheckConfig, train: Path, held_out: Iterable[Path], model: Path, out: Path
+) -> Mapping[str, Metric]:
+    """Write `accepted.jsonl`, chats as they are trained on, and `quarantine.jsonl`, places and findings.
+
+    Raises:
+        OrreryError: a held-out row could not be read, or no chat was accepted.
+    """
+    checked = check(read_chats([train]), config, read_chats(list(held_out)), load_tokenizer(model))
+    if not checked.accepted:
+        why = ", ".join(f"{code} ({count})" for code, count in checked.counts.items()) or "it is empty"
+        raise OrreryError(f"of {train.name} no chat can be trained on: {why}")
+    _write(out / "accepted.jsonl", (row.example.model_dump_json() for row in checked.accepted if row.example))
+    _write(out / "quarantine.jsonl", map(_quarantined, checked.quarantined))
+    reasons = {f"reason/{code}": count for code, count in checked.counts.items()}
+    return {"accepted": len(checked.accepted), "quarantined": len(checked.quarantined), **reasons}
+
+
+def _quarantined(row: Row) -> str:
+    """Where the row is and what is wrong with it; not the row itself, which stays where it was."""
+    return json.dumps({"where": row.where, "findings": [finding.model_dump() for finding in row.findings]})
+
+
+def _write(path: Path, lines: Iterable[str]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)

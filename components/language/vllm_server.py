@@ -1,0 +1,291 @@
+"""A real vLLM engine as a child process: started when it is first needed, restarted when it dies, gone with its parent.
+
+The engine lives in a virtual environment of its own (it holds an older transformers): the one that
+`ORRERY_ROLLOUT_PYTHON` names, else `.venv-rollout` beside the project, else the running one, as in the image `rollout`.
+
+It listens on a Unix socket in a private folder. There is no port that somebody else could take or hold: vLLM binds
+TCP ports so that two servers on the same one would quietly share its requests.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from components.store.errors import ConfigurationError, OrreryError
+from components.telemetry.progress import progress
+from data_contracts.base import Contract
+
+MODEL = "model"
+"""The name under which the engine serves its one model."""
+_PREFIX = re.compile(r"^(\(\w+ pid=\d+\) )?((DEBUG|INFO|WARNING|ERROR) \S+ \S+ \[\S+\] )?")
+_ERROR = re.compile(r"[\w.]+(Error|Exception): ")
+"""The last line of a traceback."""
+_SUPERVISOR = Path(__file__).with_name("vllm_supervisor.py")
+_LOOK_SECONDS = 0.25
+_END_SECONDS = 20.0
+"""More than the supervisor gives the engine."""
+
+
+class EngineUnavailable(OrreryError):
+    """The engine did not become ready, died too often, or does not answer."""
+
+    exit_code = 3
+
+
+class EngineConfig(Contract):
+    """How much of the machine the engine may use."""
+
+    max_model_len: int = Field(default=2048, ge=2, description="tokens of a prompt and its completion together")
+    max_num_seqs: int = Field(default=64, ge=1, le=4096, description="completions computed at the same time")
+    kv_cache_mib: int = Field(default=1024, ge=16, description="MiB of memory for keys and values")
+    threads: int = Field(default=0, ge=0, description="of the computation; 0: as many as this process may use")
+    start_seconds: float = Field(default=600, gt=0)
+    restarts: int = Field(default=3, ge=0, description="deaths that are survived")
+
+
+def rollout_python() -> Path:
+    """The interpreter of vLLM's environment. Raises ConfigurationError that names the command that makes one."""
+    beside = Path(__file__).resolve().parents[2] / ".venv-rollout/bin/python"
+    named = os.environ.get("ORRERY_ROLLOUT_PYTHON")
+    places = [Path(named)] if named else [beside, Path(sys.executable)]
+    for python in places:
+        if (python.parent.parent / "lib/python3.11/site-packages/vllm/__init__.py").is_file():
+            return python.absolute()
+    raise ConfigurationError(
+        f"no vLLM in {', '.join(str(p.parent.parent) for p in places)}; run `images/setup.sh rollout`, "
+        "or name the interpreter of an environment that holds vLLM in ORRERY_ROLLOUT_PYTHON"
+    )
+
+
+class VllmServer:
+    """One engine for one model folder. Use it in a `with` block; threads may share it.
+
+    `start` is cheap where it runs already, and whoever asks calls it first: a stage that finds all its samples in place
+    never pays for a start (a minute on two cores).
+    """
+
+    def __init__(self, model: Path, log: Path, config: EngineConfig | None = None, python: Path | None = None) -> None:
+        """`model` is a folder as transformers saves it, with its tokenizer; `log` keeps the engine's output."""
+        if not (model / "config.json").is_file():
+            raise ConfigurationError(f"{model} is no model folder: it holds no config.json")
+        self.model, self.log = model.absolute(), log.absolute()
+        self.config = config or EngineConfig()
+        self._python = python or rollout_python()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._scratch = Path()
+        self._log_start = 0
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._starts = 0
+        self._failure = ""
+
+    def __enter__(self) -> VllmServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """Of the supervisor, which leads the group of the engine's processes."""
+        if self._process is None:
+            raise RuntimeError("the engine was not started")
+        return self._process.pid
+
+    def running(self) -> bool:
+        """Whether the supervisor lives; it ends with the engine. It is not reaped, so that its group's number stays."""
+        ended = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return self._process is not None and os.waitid(os.P_PID, self._process.pid, ended) is None
+
+    def start(self) -> None:
+        """Start the engine unless it runs, and wait until it answers; after a death, start it again.
+
+        Raises:
+            EngineUnavailable: with the engine's own reason: it can't start, or died more than `restarts` times.
+        """
+        with self._lock:
+            if self._closing.is_set():
+                raise EngineUnavailable("the vLLM engine was stopped")
+            if self.running():
+                return
+            if self._starts > self.config.restarts:
+                self._failure = self._failure or f"vLLM died {self._starts} times, at last with: {self.why()}"
+            if self._failure:
+                raise EngineUnavailable(self._failure)
+            self._end()  # what a death left
+            if self._starts:
+                print(f"warning: vLLM died and is started again: {self.why()}", file=sys.stderr, flush=True)
+            self._starts += 1
+            try:
+                self._spawn()
+                self._failure = self._await_ready()
+            except BaseException:  # Ctrl-C while it loads
+                self._end()
+                raise
+            if self._failure:
+                self._end()
+                raise EngineUnavailable(self._failure)
+
+    def close(self) -> None:
+        """TERM, then KILL; returns when no process of the engine is left. It can't be started again."""
+        self._closing.set()
+        with self._lock:
+            self._end()
+
+    def ask(self, method: str, path: str, body: object, seconds: float, most: int) -> tuple[int, Any]:
+        """One request: the status and the JSON of the answer (None if it has none).
+
+        Raises:
+            OSError, http.client.HTTPException: the engine is not there or broke off; TimeoutError after `seconds`.
+            EngineUnavailable: the answer has more than `most` bytes or is no JSON.
+        """
+        connection = _UnixConnection(self._scratch / "http", seconds)
+        try:
+            text = None if body is None else json.dumps(body)
+            connection.request(method, path, text, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read(most + 1)
+        finally:
+            connection.close()
+        if len(answer) > most:
+            raise EngineUnavailable(f"vLLM answered with more than {most} bytes")
+        if response.length:
+            raise http.client.IncompleteRead(answer, response.length)
+        try:
+            return response.status, json.loads(answer) if answer else None
+        except (ValueError, RecursionError) as error:
+            raise EngineUnavailable(f"vLLM's answer is no JSON: {answer[:80]!r}") from error
+
+    def why(self) -> str:
+        """The engine's own reason for trouble: its first error since it was started, else its last lines."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(self._log_start)
+                lines = log.read(8 << 20).decode(errors="replace").splitlines()
+        except OSError:
+            return f"(no log at {self.log})"
+        return "\n".join(_reason(lines))
+
+    def _spawn(self) -> None:
+        # Not where TMPDIR says: a socket's path has at most 107 bytes.
+        self._scratch = Path(tempfile.mkdtemp(prefix="orrery-vllm-", dir="/tmp"))
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        supervisor = [sys.executable, "-I", "-S", str(_SUPERVISOR), str(os.getpid()), str(self._scratch)]
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._process = subprocess.Popen(
+                [*supervisor, *self._command()],
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches us alone; we stop the engine in order
+            )
+
+    def _command(self) -> list[str]:
+        return [
+            # Not `vllm serve`: in the CPU build it looks for a package named vllm.
+            str(self._python), "-I", "-m", "vllm.entrypoints.openai.api_server",
+            f"--model={self.model}",
+            f"--served-model-name={MODEL}",
+            f"--uds={self._scratch / 'http'}",
+            "--dtype=float32",  # bf16 is a hundred times slower on a CPU without instructions for it
+            "--enforce-eager",
+            f"--max-model-len={self.config.max_model_len}",
+            f"--max-num-seqs={self.config.max_num_seqs}",
+            f"--kv-cache-memory-bytes={self.config.kv_cache_mib << 20}",
+            "--generation-config=vllm",  # what is sampled is what is asked for, not what the model's folder suggests
+            "--seed=0",
+            "--disable-uvicorn-access-log",
+        ]  # fmt: skip
+
+    def _environment(self) -> dict[str, str]:
+        """Ours without secrets, Python's settings and what Kubernetes sets for a service named vllm."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "AWS_", "MINIO_", "VLLM_"))}
+        return kept | {
+            "PATH": f"{self._python.parent}:{os.environ.get('PATH', os.defpath)}",
+            "TMPDIR": str(self._scratch),
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": str(self.config.threads or len(os.sched_getaffinity(0))),
+            # One process less, which would import everything once more and, waiting, take a core from the computation.
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # pinned, two engines would fight for the same cores
+            "VLLM_CONFIG_ROOT": str(self._scratch),
+            "VLLM_RPC_BASE_PATH": str(self._scratch),
+            "VLLM_HOST_IP": "127.0.0.1",
+            "VLLM_NO_USAGE_STATS": "1",
+            "NO_COLOR": "1",
+        }
+
+    def _await_ready(self) -> str:
+        """Wait until it answers; nothing, or what went wrong."""
+        began = time.monotonic()
+        with progress(None, "vLLM starts", "s") as shown:
+            while self.running() and not self._closing.wait(_LOOK_SECONDS):
+                waited = time.monotonic() - began
+                shown.advance(waited - shown.done)
+                if self._healthy():
+                    return ""
+                if waited > self.config.start_seconds:
+                    return f"vLLM was not ready within {self.config.start_seconds:g} s; its last lines:\n{self.why()}"
+        if self._closing.is_set():
+            return "vLLM was stopped while it started"
+        return f"vLLM ended while it started: {self.why()}"
+
+    def _healthy(self) -> bool:
+        try:
+            return self.ask("GET", "/health", None, 2.0, 1 << 16)[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def _end(self) -> None:
+        """End the whole group, of a living or a dead supervisor, and remove what it left."""
+        if self._process is None:
+            return
+        os.kill(self._process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _END_SECONDS
+        while self.running() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("localhost", timeout=seconds)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _reason(lines: list[str]) -> list[str]:
+    """Of a log: the last error that names something, with what belongs to it; without any, the last lines."""
+    bare = [_PREFIX.sub("", line)[:500] for line in lines if line.strip()]
+    errors = [i for i, line in enumerate(bare) if _ERROR.match(line) and "See root cause above" not in line]
+    if not errors:
+        return bare[-6:]
+    after = itertools.takewhile(lambda line: line.startswith("  "), bare[errors[-1] + 1 :])
+    return [bare[errors[-1]], *itertools.islice(after, 3)]

@@ -1,0 +1,1 @@
+"""Recipes of the DFT track: losses of fine-tuning side by side."""

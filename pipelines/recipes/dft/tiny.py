@@ -1,0 +1,46 @@
+"""`tiny`: a small language model pretrained and fine-tuned on generated arithmetic; two cores, minutes."""
+
+from __future__ import annotations
+
+from components.language.config import ProblemsConfig
+from components.training.config import TrainConfig
+from pipelines.recipes.dft.types import DftRecipe, Judge, Problems
+
+
+def tiny() -> DftRecipe:
+    """A base that solves a part of its problems, and four arms of a minute each. Small-scale in every way."""
+    return DftRecipe(
+        name="tiny",
+        problems=Problems(
+            base=ProblemsConfig(levels=(1,), noise_share=0.3),
+            train=ProblemsConfig(levels=(1, 2), noise_share=0.1),
+            base_examples=20_000,
+            train_examples=4000,
+            test_examples=100,
+            harder_examples=50,
+        ),
+        base_train=_train(steps=2400, learning_rate=2e-3, batch_size=16),
+        train=_train(steps=250, learning_rate=3e-4, batch_size=16),
+        judge=Judge(samples=8, pass_at=(1, 8)),
+        analysed=300,
+        estimates=_ESTIMATES,
+    )
+
+
+def _train(steps: int, learning_rate: float, batch_size: int) -> TrainConfig:
+    """The paper's optimiser (AdamW, decay .01, warm-up of a tenth, cosine), in fp32 on two ranks of one thread."""
+    return TrainConfig(
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.01, warmup_steps=steps // 10,
+        decay="cosine", precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=30.0, log_every=10,
+    )  # fmt: skip
+
+
+_ESTIMATES = {
+    "dft.problems": 5.0,
+    "dft.base": 240.0,
+    "dft.validate": 15.0,
+    "dft.train": 60.0,
+    "dft.evaluate": 120.0,
+    "dft.analyse": 30.0,
+}
+"""Seconds on two cores, until a run has measured them here."""

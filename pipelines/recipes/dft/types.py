@@ -1,0 +1,89 @@
+"""The recipe of the DFT track: one base, one set of chats, an arm for each loss."""
+
+from __future__ import annotations
+
+from pydantic import Field, model_validator
+
+from components.dft.checks import CheckConfig
+from components.dft.config import (
+    AnalyseStageConfig,
+    BaseStageConfig,
+    EvaluateStageConfig,
+    LoraConfig,
+    ProblemsStageConfig,
+    TuneConfig,
+    ValidateStageConfig,
+)
+from components.dft.loss_config import LossConfig
+from components.language.config import ModelConfig, ProblemsConfig, TokenizerConfig
+from components.training.config import TrainConfig
+from data_contracts.base import Contract
+from pipelines.recipes.base import Recipe
+
+ARMS: dict[str, LossConfig] = {
+    "sft": LossConfig(variant="sft"),
+    "dft": LossConfig(variant="dft"),
+    "iw_sft": LossConfig(variant="iw-sft"),
+    "asft": LossConfig(variant="asft"),
+}
+"""The arms of `pipelines/dft.py`, by the name of their parameter."""
+
+
+class Problems(Contract):
+    """The embedded data: what the base and the arms see, and how much."""
+
+    base: ProblemsConfig
+    train: ProblemsConfig
+    base_examples: int = Field(ge=1)
+    train_examples: int = Field(ge=1)
+    test_examples: int = Field(ge=1)
+    harder_examples: int = Field(ge=1)
+
+
+class Judge(Contract):
+    """Samples of each problem; fields are `EvaluateStageConfig`'s."""
+
+    samples: int = Field(default=16, ge=1)
+    problems: int = Field(default=0, ge=0)
+    pass_at: tuple[int, ...] = (1, 4, 16)
+
+
+class DftRecipe(Recipe):
+    """Every arm starts from the same base and sees the same chats in the same order; only the loss differs."""
+
+    problems: Problems
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    base_train: TrainConfig
+    train: TrainConfig
+    lora: LoraConfig | None = None
+    checks: CheckConfig = CheckConfig()
+    judge: Judge = Judge()
+    analysed: int = Field(default=500, ge=1, description="training chats whose tokens are analysed")
+
+    def stages(self) -> dict[str, Contract]:
+        def name(part: str) -> str:
+            return f"dft-{self.name}-{part.replace('_', '-')}"
+
+        length = self.model.context
+        base = TuneConfig(name=name("base"), loss=LossConfig(variant="sft"), train=self.base_train, max_length=length)
+        return {
+            "problems": ProblemsStageConfig(name=name("problems"), **dict(self.problems)),
+            "base": BaseStageConfig(
+                name=name("base"), problems=self.problems.base, tokenizer=self.tokenizer, model=self.model, tune=base
+            ),
+            "validate": ValidateStageConfig(
+                name=name("chats"), checks=self.checks.model_copy(update={"max_length": length})
+            ),
+            **{
+                arm: TuneConfig(name=name(arm), loss=loss, train=self.train, max_length=length, lora=self.lora)
+                for arm, loss in ARMS.items()
+            },
+            "evaluate": EvaluateStageConfig(name=name("scores"), max_tokens=length // 2, **dict(self.judge)),
+            "analyse": AnalyseStageConfig(name=name("tokens"), examples=self.analysed, max_length=length),
+        }
+
+    @model_validator(mode="after")
+    def _agree(self) -> DftRecipe:
+        self.stages()  # each stage's own checks
+        return self

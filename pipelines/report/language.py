@@ -1,0 +1,120 @@
+"""Language models: the arms side by side on every set, and what each training did to its tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+from components.telemetry.charts import Curve, Interval, curves, intervals
+from components.telemetry.report import Block, Cell, Details, Figure, Row, Section, Table
+from data_contracts.lineage import StageRecord
+from data_contracts.scores import Scores, SetScores, Share, TokenAnalysis
+from pipelines.report.reading import Reader
+
+_ARMS = {
+    "base": "Base", "sft": "SFT", "dft": "DFT", "iw-sft": "iw-SFT", "asft": "ASFT", "eaft": "EAFT",
+    "sequence": "Weight of the sequence", "geometric": "Geometric mean",
+}  # fmt: skip
+FALLING_SHOWN = 12
+
+
+def sections(reader: Reader) -> list[Section]:
+    return [*_scores(reader), *_tokens(reader)]
+
+
+def _scores(reader: Reader) -> list[Section]:
+    found = [
+        (_arm(record, "dft.evaluate-"), scores)
+        for record in reader.holding("scores.json")
+        if (scores := reader.parse(record, "scores.json", Scores)) is not None
+    ]
+    if not found:
+        return []
+    names = list(dict.fromkeys(name for _, scores in found for name in scores.sets))
+    blocks: list[Block] = []
+    for name in names:
+        shown: list[tuple[str, Callable[[SetScores], Share]]] = [
+            ("greedy, right % (95 % Wilson interval)", lambda s: s.greedy),
+            ("avg@n, right % (95 % interval over problems)", lambda s: s.mean),
+        ]
+        for label, of in shown:
+            rows = [
+                Interval(arm, share.value, share.low, share.high)
+                for arm, scores in found
+                if name in scores.sets
+                for share in [of(scores.sets[name])]
+            ]
+            blocks.append(Figure(intervals(rows, label), caption=f"{name}: {found[0][1].sets[name].problems} problems"))
+    blocks.append(_table(found, names))
+    lead = "Every sample counts, and an answer without a box is wrong. All arms see the same problems."
+    return [Section("Fine-tuning, judged", blocks, lead=lead)]
+
+
+def _table(found: list[tuple[str, Scores]], names: list[str]) -> Table:
+    rows: list[Row] = []
+    for arm, scores in found:
+        for name in names:
+            if (s := scores.sets.get(name)) is not None:
+                passes = ", ".join(f"@{k} {100 * share:.0f}" for k, share in s.pass_at.items())
+                rows.append(
+                    [
+                        arm, name, _percent(s.greedy), _percent(s.mean), passes, f"{100 * s.unboxed:.0f} %",
+                        f"{100 * s.cut:.0f} %", f"{s.tokens:.0f}",
+                    ]
+                )  # fmt: skip
+    columns = ["Model", "Set", "Greedy", "avg@n", "pass, %", "No box", "Cut off", "Tokens"]
+    return Table(columns, rows, caption="Shares with their 95 % intervals; samples at temperature 1.")
+
+
+def _percent(share: Share) -> str:
+    return f"{100 * share.value:.1f} % ({100 * share.low:.0f}–{100 * share.high:.0f})"
+
+
+def _tokens(reader: Reader) -> list[Section]:
+    found = [
+        (_arm(record, "dft.analyse-"), analysis)
+        for record in reader.holding("tokens.json")
+        if (analysis := reader.parse(record, "tokens.json", TokenAnalysis)) is not None
+    ]
+    if not found:
+        return []
+    first = found[0][1]
+    lines = [_histogram("Base", first.bins, first.before)]
+    lines += [_histogram(arm, analysis.bins, analysis.after) for arm, analysis in found]
+    rows: list[Row] = [
+        [
+            arm, f"{a.bimodality_before:.3f}", f"{a.bimodality_after:.3f}", f"{100 * a.low_after:.1f} %",
+            f"{100 * a.high_after:.1f} %", f"{a.entropy_before:.3f} → {a.entropy_after:.3f}", f"{a.distance:.4f}",
+        ]
+        for arm, a in found
+    ]  # fmt: skip
+    columns = ["Arm", "Bimodality before", "after", "p < 0.1", "p > 0.9", "Entropy, nats", "Distance"]
+    blocks: list[Block] = [
+        Figure(
+            curves(lines, "probability of the token", "share of tokens", log_y=True),
+            caption=f"Probabilities of the {first.tokens} trained tokens of the analysed chats.",
+        ),
+        Table(columns, rows, caption="Sarle's bimodality coefficient; distance: the weights' change over their size."),
+        *(_falling(arm, analysis) for arm, analysis in found),
+    ]
+    return [Section("What the trainings did to their tokens", blocks)]
+
+
+def _histogram(arm: str, bins: tuple[float, ...], counts: tuple[int, ...]) -> Curve:
+    total = max(1, sum(counts))
+    middles = [(low + high) / 2 for low, high in pairwise(bins)]
+    return Curve(arm, middles, [max(n, 0.5) / total for n in counts])
+
+
+def _falling(arm: str, analysis: TokenAnalysis) -> Details:
+    rows: list[Row] = [
+        [Cell(repr(token)[1:-1], code=True), f"{change:+.2f}", str(count)]
+        for token, change, count in analysis.falling[:FALLING_SHOWN]
+    ]
+    table = Table(["Token", "Mean change of log p", "Seen"], rows)
+    return Details(f"{arm}: the tokens whose probability fell most", [table])
+
+
+def _arm(record: StageRecord, prefix: str) -> str:
+    name = record.stage.removeprefix(prefix)
+    return _ARMS.get(name, name)

@@ -1,0 +1,111 @@
+"""The DFT loss from hidden states: memory against whole logits, time against TRL's own chunked path."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.dft.loss_config import LossConfig
+from components.dft.losses import fused_loss_sum
+
+from .conftest import Race, Table
+
+SIZE = (32_768, 4096, 256)
+"""Vocabulary, tokens, width of the hidden states: what the limits below are for."""
+SIZES = [SIZE, (32_768, 512, 256), (8192, 1024, 256), (8192, 512, 1024), (1024, 4096, 256)]
+MOST_MEMORY = 1 / 4
+MOST_TIME = 1.1
+MEMORY = """
+import json, sys, torch
+from components.dft.loss_config import LossConfig
+from components.dft.losses import fused_loss_sum
+
+def peak():
+    [line] = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+    return int(line.split()[1]) // 1024
+
+def fused(hidden, weight, labels):
+    return fused_loss_sum(LossConfig(), hidden[None], weight, labels[None])[0]
+
+def whole(hidden, weight, labels):
+    logp = -torch.nn.functional.cross_entropy(hidden @ weight.T, labels, reduction="none")
+    return -(logp.detach().exp() * logp).sum()
+
+def measure(loss, vocabulary, tokens, width):
+    hidden, weight = torch.randn(tokens, width).requires_grad_(), torch.randn(vocabulary, width).requires_grad_()
+    labels = torch.randint(vocabulary, (tokens,))
+    open("/proc/self/clear_refs", "w").write("5")  # from here on, the peak is counted anew
+    before = peak()
+    loss(hidden, weight, labels).backward()
+    return peak() - before
+
+measure(fused, 64, 64, 64), measure(whole, 64, 64, 64)
+print(json.dumps([[measure(fused, *size), measure(whole, *size)] for size in json.loads(sys.argv[1])]))
+"""
+"""Prints, for each size, by how many MiB the process grows in a forward and a backward pass: fused, and with logits."""
+
+
+def growth(sizes: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
+    """Peak resident memory over that of the inputs, MiB, with the gradients of hidden states and weight in it."""
+    root = Path(__file__).resolve().parents[2]
+    # glibc keeps freed blocks, which later ones would reuse unseen; larger than this, they go back at once
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    command = [sys.executable, "-c", MEMORY, json.dumps(sizes)]
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    return [(fused, whole) for fused, whole in json.loads(done.stdout)]
+
+
+def contenders(vocabulary: int, tokens: int, width: int) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """A forward and a backward pass, ours and TRL's: each returns the gradient of the weight.
+
+    TRL's is the function behind its `loss_type="dft"`, with its chunk, asked for the log-probabilities alone: for its
+    trainer it computes entropy and accuracy as well. Ours always computes the entropy.
+    """
+    from trl.kernels import ChunkedLogProbFunction
+    from trl.trainer.utils import _CHUNKED_LOGPROB_CHUNK_SIZE as TRL_CHUNK
+
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(tokens, width, generator=generator).requires_grad_()
+    weight = (torch.randn(vocabulary, width, generator=generator) / width**0.5).requires_grad_()
+    labels = torch.randint(vocabulary, (tokens,), generator=generator)
+
+    def gradient(loss: Tensor) -> Tensor:
+        return torch.autograd.grad(loss, (hidden, weight))[1]
+
+    def ours() -> Tensor:
+        return gradient(fused_loss_sum(LossConfig(), hidden[None], weight, labels[None])[0])
+
+    def trl() -> Tensor:
+        logp = ChunkedLogProbFunction.apply(hidden, weight, None, labels, 1.0, TRL_CHUNK, None, 1.0, ("log_probs",))[0]
+        return gradient((-logp * logp.exp().detach()).sum())
+
+    return ours, trl
+
+
+def test_trl_computes_the_same() -> None:
+    """Else the race below would be between different things."""
+    ours, trl = contenders(500, 100, 32)
+    torch.testing.assert_close(ours(), trl(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.timeout(1200)  # a minute where nothing else runs
+def test_the_fused_loss_is_small_and_fast(table: Table, race: Race) -> None:
+    """Memory is what the process grows by; time is that of the better of two turns."""
+    rows, memory, time = [], {}, {}
+    for size, (fused, whole) in zip(SIZES, growth(SIZES), strict=True):
+        ours, trl = race(*contenders(*size), turns=2)
+        memory[size], time[size] = fused / whole, ours / trl
+        name = "{:,} × {:,} × {:,}".format(*size)
+        rows.append((f"{name}, MiB", f"{fused:,} / {whole:,} = {memory[size]:.2f}"))
+        rows.append((f"{name}, seconds", f"{ours:.2f} / {trl:.2f} = {time[size]:.2f}"))
+    table("DFT loss by vocabulary × tokens × width: memory fused / whole logits, time fused / TRL", rows)
+    assert memory[SIZE] <= MOST_MEMORY
+    assert time[SIZE] <= MOST_TIME
