@@ -139,6 +139,16 @@ def _serving() -> Iterator[Finding]:
         yield Finding("triton", "missing", str(error), "make setup")
 
 
+def _sampling() -> Iterator[Finding]:
+    from components.language.vllm_server import rollout_python
+    from components.store.errors import OrreryError
+
+    try:
+        yield Finding("vllm", "ok", f"real engine in {rollout_python().parent.parent}")
+    except OrreryError:
+        yield Finding("vllm", "warn", "not here; only language models need it", "images/setup.sh rollout")
+
+
 def _tools() -> Iterator[Finding]:
     minio = shutil.which("minio") or next((str(p) for p in _minio_places() if p.exists()), None)
     if minio:
@@ -180,4 +190,6 @@ def _store(option: str | None) -> Finding:
         return Finding("store", "missing", str(error), "name a folder or a bucket that is there by ORRERY_STORE")
 
 
-CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _packages, _machine, _rendering, _serving, _tools)
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _python, _packages, _machine, _rendering, _serving, _sampling, _tools,
+)  # fmt: skip

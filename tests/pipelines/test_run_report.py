@@ -22,6 +22,7 @@ from data_contracts.lineage import Kind, RunRecord, StageRecord
 from data_contracts.reasons import Finding
 from data_contracts.release import Decision, Rule
 from data_contracts.report import EpisodeVerdict, Summary, ValidationReport
+from data_contracts.scores import Scores, SetScores, Share, TokenAnalysis
 from pipelines import runs
 from pipelines.report import assemble, publish
 from tests.engines.chromium import Browser
@@ -206,3 +207,42 @@ def test_a_browser_shows_the_published_page(loop: Loop, tmp_path: Path) -> None:
     assert titles == [section.anchor for section in assemble(loop.store, run).sections]
     assert HOSTILE in shown
     assert (seen.console, seen.hosts) == ([], set())
+
+
+def scores(value: float) -> bytes:
+    share = Share(value=value, low=max(0.0, value - 0.1), high=min(1.0, value + 0.1))
+    judged = SetScores(
+        problems=100,
+        samples=8,
+        greedy=share,
+        mean=share,
+        pass_at={1: value, 8: 0.9},
+        unboxed=0.07,
+        cut=0.0,
+        tokens=31.0,
+    )
+    return Scores(model="0" * 16, sets={"test": judged}, files={"test": "0" * 64}).model_dump_json().encode()
+
+
+def tokens(token: str) -> bytes:
+    return TokenAnalysis(
+        model="0" * 16, tokens=30, bins=(0.0, 0.5, 1.0), before=(20, 10), after=(5, 25), bimodality_before=0.41,
+        bimodality_after=0.83, low_after=0.1, high_after=0.8, entropy_before=1.0, entropy_after=0.5, distance=0.02,
+        falling=((token, -1.25, 40),),
+    ).model_dump_json().encode()  # fmt: skip
+
+
+def test_the_arms_of_a_fine_tuning_stand_side_by_side(loop: Loop) -> None:
+    """Breaks if an arm were lost, or one arm's numbers stood beside another's name."""
+    for arm, value in (("base", 0.25), ("sft", 0.5), ("dft", 0.625)):
+        loop.stage(f"dft.evaluate-{arm}", "evaluations", {"scores.json": scores(value)}, "dft")
+    loop.stage("dft.analyse-dft", "evaluations", {"tokens.json": tokens(HOSTILE)}, "dft")
+    html = render(assemble(loop.store, loop.finish("dft")))
+    table = html[html.index("avg@n</th>") :]
+    rows = [table.index(name) for name in (">Base<", ">SFT<", ">DFT<")]
+    assert rows == sorted(rows)
+    for start, value in zip(rows, ("25.0 % (15–35)", "50.0 % (40–60)", "62.5 % (52–72)"), strict=True):
+        assert value in table[start : start + 400]
+    assert "0.830" in html
+    assert "<script>alert" not in html
+    assert "alert(" in html, "a token from a model is shown as text"
