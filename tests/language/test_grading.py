@@ -68,7 +68,7 @@ HOSTILE = {
 
 @pytest.fixture(scope="module")
 def grader() -> Iterator[Grader]:
-    """One for the whole file: a worker takes more than a second to start. By the clock there is time, for busy machines."""
+    """One for the whole file: a worker takes more than a second to start. By the clock it has long."""
     with Grader(GradingConfig(cpu_seconds=2, wall_seconds=250, memory_mb=512)) as shared:
         yield shared
 
@@ -111,26 +111,33 @@ def test_different_answers(grader: Grader) -> None:
     assert {verdict.reason for verdict in verdicts} == {"different", "not-mathematics"}
 
 
-mathematics = st.recursive(
-    st.sampled_from(["1", "2", "0.5", "x", "y", r"\pi"]),
-    lambda e: (
-        st.builds("{}+{}".format, e, e)
-        | st.builds(r"\frac{{{}}}{{{}}}".format, e, e)
-        | st.builds("({},{})".format, e, e)
-    ),
-    max_leaves=3,
-)
+BENT = [
+    "5",
+    "x=5",
+    "y=5",
+    "0.5",
+    r"50\%",
+    r"x \ge 0",
+    r"[0,\infty)",
+    "1<x<3",
+    "(1,3)",
+    "1,3",
+    r"\{3,1\}",
+    "x+1",
+    "1+x",
+    "A",
+]
+"""answers of different kinds, some of which math-verify bends to each other's form"""
 
 
-@settings(max_examples=15, deadline=None)
-@given(mathematics, mathematics)
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from(BENT), st.sampled_from(BENT))
 @example(r"x \ge 0", r"[0,\infty)")
 @example("x=5", "5")
-@example("1<x<3", "(1,3)")
-@example("(1,2)", "2,1")
 def test_the_order_of_a_pair_does_not_matter(a: str, b: str) -> None:
     """A label must not depend on who came first."""
     assert grading_worker.equal(a, b) == grading_worker.equal(b, a)
+    assert grading_worker.equal(a, a)
 
 
 def test_math_verify_itself_minds_the_order() -> None:
@@ -257,7 +264,7 @@ def test_numbers_and_words_start_no_process() -> None:
 
 
 def test_what_has_no_answer_never_votes(grader: Grader) -> None:
-    """In the public code the missing box was a class of its own: a question that derails the solver looked uncertain."""
+    """In the public code no box was a class of its own: a question that derails the solver looked uncertain."""
     found = grader.groups([[None, None, None, "7", None], [None, ""], [], [" ", "x" * 2000, "x+1", "1+x"]])
     assert found == [
         Groups((None, None, None, 0, None), "7", 0.2),
