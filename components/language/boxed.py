@@ -67,7 +67,10 @@ _WRAPPER = re.compile(rf"(?:{_TEXT}|\\boxed|\\fbox|\\displaystyle)?\s*\{{")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"))
 _THOUSANDS = re.compile(r"(?<=[0-9])(?:\{,\}|,\\!|\\,)(?=[0-9]{3}(?![0-9]))")
 _SPACES = re.compile(r"(?:(?<!\\)\\(?:[,;:! ]|q?quad(?![a-zA-Z]))|[\s~])+")
-_REPLACED = str.maketrans({"\u2212": "-", "\u2013": "-", "\u00d7": r"\times ", "\u00f7": "/", "\u00b0": r"^\circ"})
+_TYPED = str.maketrans(
+    {"−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "°": r"^\circ ", "π": r"\pi ", "∞": r"\infty ",
+     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "∪": r"\cup "}
+)  # fmt: skip
 
 _SHORT_UNITS = (
     r"[kcm]?m|k?g|mg|lb|oz|in|ft|yd|mi|s|sec|m?L|ml|h|hr|min|mph|cm\s?/\s?s|k?m\s?/\s?[sh]|deg|sq|pts?|rad|"
@@ -90,7 +93,7 @@ def bare(answer: str) -> str:
 
     For short texts only: the caller bounds the length.
     """
-    text = _SPACES.sub(" ", _THOUSANDS.sub(",", answer.translate(_REPLACED))).strip()
+    text = _SPACES.sub(" ", _THOUSANDS.sub(",", answer.translate(_TYPED))).strip()
     for _ in range(_WRAPPERS):
         inner = _unwrapped(text)
         if inner == text:

@@ -33,9 +33,9 @@ from data_contracts.base import Contract
 Reason = Literal["equal", "different", "no-answer", "too-long", "too-deep", "not-mathematics", "time", "memory", "died"]
 
 DEEPEST = 16  # the parser's time grows with the square of the depth; at 16 it is seconds
-STARTUP_SECONDS = 120.0  # importing sympy takes one; a busy machine or a cold disk many
+STARTUP_SECONDS = 600.0  # importing sympy takes one second; a crowded machine or a cold disk many
 STARTUPS = 3  # that may fail in a row before it is the installation's fault
-REMEMBERED = 200_000  # pairs and texts; then the memory starts anew
+REMEMBERED = 100_000  # pairs and texts; then the memory starts anew
 TRIES = 2  # of a request whose worker died or ran out of memory: the reason may have been the worker's past, or a kill
 
 
@@ -43,7 +43,7 @@ class GradingConfig(Contract):
     """The limits of grading."""
 
     cpu_seconds: float = Field(default=5.0, gt=0, le=600, description="processor time of one reading or comparison")
-    wall_seconds: float = Field(default=60.0, gt=0, le=3600, description="the same by the clock; a backstop")
+    wall_seconds: float = Field(default=120.0, gt=0, le=3600, description="the same by the clock; a backstop")
     memory_mb: int = Field(default=1024, ge=256, description="address space of a worker, MiB")
     workers: int = Field(default=2, ge=1, le=64, description="processes, started when they are needed")
     longest_answer: int = Field(default=1000, ge=1, le=2000, description="characters; a longer answer is not read")
@@ -320,7 +320,7 @@ class _Pool:
 
     def _count_startup(self, failed: bool, worker: _Worker) -> None:
         self._failed_startups = self._failed_startups + 1 if failed else 0
-        if self._failed_startups == STARTUPS:
+        if self._failed_startups >= STARTUPS:
             raise OrreryError(
                 f"no grading worker could be started ({STARTUPS} tries, exit code {worker.process.returncode}): is "
                 f"math-verify installed in this environment, and are {self._config.memory_mb} MiB (memory_mb) enough?"

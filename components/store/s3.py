@@ -226,7 +226,9 @@ class S3Store:
                 return path
             part = temporary(path.parent)
             try:
-                _, digest = write_durably(part, self._parts(key, self._head(check_key(key)).meta, _PART))
+                found = self._head(check_key(key))
+                _, digest = write_durably(part, self._parts(key, found.meta, _PART))
+                self._check(key, digest, found.attributes.get("sha256"))
                 if digest != sha256:
                     raise IntegrityError(f"{key} in {self.url} has SHA-256 {digest}, not {sha256} as promised")
                 os.chmod(part, 0o444)
