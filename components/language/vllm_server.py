@@ -207,7 +207,7 @@ class VllmServer:
             f"--uds={self._scratch / 'http'}",
             "--dtype=float32",  # bf16 is a hundred times slower on a CPU without instructions for it
             "--enforce-eager",
-            # Whole prompts only: in parts, a request with a seed ends the engine on a CPU, whose generators cannot go back.
+            # Whole prompts only: in parts, a request with a seed ends the engine on a CPU.
             "--no-enable-chunked-prefill",
             f"--max-model-len={self.config.max_model_len}",
             f"--max-num-seqs={self.config.max_num_seqs}",
