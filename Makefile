@@ -34,4 +34,4 @@ manifests: setup  ## render and validate the kustomize base
 	$(PY) -m pytest tests/manifests
 
 clean:            ## what the project made here, but not the store (.orrery)
-	rm -rf .venv .venv-serving .venv-uv build .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-serving .venv-rollout .venv-uv build .mypy_cache .ruff_cache .pytest_cache

@@ -161,17 +161,19 @@ def _rational(text: str) -> Fraction | None:
     if text[:1] == "(" and text[-1:] == ")" and "," not in text:  # with a comma it may be a pair
         text = text[1:-1].strip()
     unsigned = _PERCENT.sub("", text)
-    scale = Fraction(1) if unsigned == text else Fraction(1, 100)
-    if unsigned[:1] in ("+", "-"):
-        scale = -scale if unsigned[0] == "-" else scale
+    percent = unsigned != text
+    negative = unsigned[:1] == "-"
+    if negative or unsigned[:1] == "+":
         unsigned = unsigned[1:].lstrip()
     value = _unsigned(unsigned)
-    return None if value is None else scale * value
+    if value is not None and percent:
+        value /= 100
+    return -value if value is not None and negative else value
 
 
 def _unsigned(text: str) -> Fraction | None:
     if found := _DECIMAL.fullmatch(text):
-        return _plain(found[1]) * Fraction(10) ** int(found[2] or 0)
+        return _plain(found[1]) * (Fraction(10) ** int(found[2]) if found[2] else 1)
     if found := _FRACTION.fullmatch(text):
         above, below = (_plain(part) for part in found.groups() if part is not None)
         return above / below if below else None
@@ -182,4 +184,5 @@ def _unsigned(text: str) -> Fraction | None:
 
 
 def _plain(number: str) -> Fraction:
-    return Fraction(number.replace(",", "").replace(" ", "").rstrip(".") or "0")
+    digits = number.replace(",", "").replace(" ", "").rstrip(".")
+    return Fraction(int(digits) if digits.lstrip("+-").isdigit() else digits)

@@ -19,6 +19,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import combinations
 from multiprocessing.connection import wait
 from types import TracebackType
@@ -87,6 +88,8 @@ class _Reading(NamedTuple):
 
     form: str
     number: bool
+    at: complex | None
+    """its value at one fixed point, if it is an expression that has one"""
     failed: Reason | None
 
 
@@ -134,7 +137,7 @@ class Grader:
         return self._judge_all([(self._answer(a), self._answer(b)) for a, b in pairs])
 
     def groups(self, questions: Sequence[Sequence[str | None]]) -> list[Groups]:
-        """For each question its m sampled answers in groups (R-Zero, section 3.3: the majority and its share).
+        """For each question its m sampled answers in groups: R-Zero's pseudo-label is the majority, p its share.
 
         None, blank and refused answers have no vote. Groups are the connected parts under equality, so they do not
         depend on the order of the samples, even where math-verify finds x = 5 and y = 5 both equal to 5.
@@ -197,12 +200,14 @@ class Grader:
                 return Verdict(False, failed)
         if x.form == y.form:
             return _EQUAL
-        if x.number and y.number:
+        if (x.number and y.number) or _apart(x.at, y.at):
             return _DIFFERENT
         return self._compared.get(_unordered(a, b))
 
     def _reading(self, answer: _Answer) -> _Reading | None:
-        return _Reading(answer.text, True, None) if answer.settled else self._readings.get(answer.text)
+        if answer.settled:
+            return _Reading(answer.text, True, complex(Fraction(answer.text)), None)
+        return self._readings.get(answer.text)
 
     def _read(self, texts: Iterable[str]) -> None:
         """Have the workers read what they have not read yet: a text that kills them does so once, not in every pair."""
@@ -210,7 +215,8 @@ class Grader:
         for text, reply in zip(new, self._pool.ask([["read", text] for text in new]), strict=True):
             number = "number" in reply
             form = reply.get("number" if number else "form", "")
-            self._readings[text] = _Reading(form, number, None if form else reply.get("failed", "not-mathematics"))
+            at = complex(*reply["at"]) if "at" in reply else None
+            self._readings[text] = _Reading(form, number, at, None if form else reply.get("failed", "not-mathematics"))
 
     def _compare(self, pairs: Iterable[tuple[str, str]]) -> None:
         asked = list(pairs)
@@ -221,6 +227,11 @@ class Grader:
 
 def _unordered(a: _Answer, b: _Answer) -> tuple[str, str]:
     return (a.text, b.text) if a.text < b.text else (b.text, a.text)
+
+
+def _apart(x: complex | None, y: complex | None) -> bool:
+    """Whether two values, known to 15 digits, are certainly not the same."""
+    return x is not None and y is not None and abs(x - y) > 1e-9 * max(1.0, abs(x), abs(y))
 
 
 def _is_words(answer: _Answer) -> bool:

@@ -2,8 +2,9 @@ r"""One process that reads untrusted answers with math-verify: `-m components.la
 
 JSON lines, one reply to each request, in order. `["read", text]` is answered by `{"number": form}` if the text is a
 rational number, `{"form": form}` if it is other mathematics, `{}` if it is none. Equal forms mean equal answers,
-unequal numbers unequal ones. `["equal", text, text]` is answered by `{"equal": true}` or `{"equal": false}`. A first
-line, `{}`, says that the process is ready.
+unequal numbers unequal ones. Where they have a value at a fixed point, `"at": [real, imaginary]` is added; answers that
+differ there are unequal. `["equal", text, text]` is answered by `{"equal": true}` or `{"equal": false}`. A first line,
+`{}`, says that the process is ready.
 
 Text is parsed as LaTeX by a grammar, never by `sympify` or `parse_expr`, which call `eval`. math-verify's own time-outs
 are signals that Python code handles between two bytecodes, so a loop inside a C function outlives them; they are off.
@@ -12,9 +13,13 @@ Here the kernel ends the process: CPU seconds of processor time per request (SIG
 
 from __future__ import annotations
 
+import cmath
+import contextlib
 import ctypes
 import hashlib
 import json
+import math
+import mmap
 import os
 import resource
 import signal
@@ -26,15 +31,16 @@ from functools import lru_cache
 from latex2sympy2_extended import NormalizationConfig, latex2sympy, normalize_latex
 from math_verify import verify
 from math_verify.grader import should_treat_as_complex
-from sympy import Basic, Expr, Float, MatrixBase, Rational, UnevaluatedExpr, nan, srepr, zoo
+from sympy import Basic, Expr, FiniteSet, Float, MatrixBase, Rational, Symbol, UnevaluatedExpr, nan, srepr, zoo
 
 # Units are dropped before (`boxed.bare`), where it is certain that they are units; math-verify would take the t of 3t.
 _NORMALIZATION = NormalizationConfig(units=False, malformed_operators=True, nits=True, boxed="none")
 _PERCENT = UnevaluatedExpr(Rational(1, 100))
 _WRITTEN_OUT_BITS = 4096  # larger numbers are named by a hash: Python refuses to print very large ones
+_ROOM_BYTES = 32 << 20  # with less left, an answer that was not understood may only have lacked memory
 _PR_SET_PDEATHSIG = 1
 
-Reply = Mapping[str, str | bool]
+Reply = Mapping[str, str | bool | list[float]]
 
 
 def main(cpu_seconds: float, memory_bytes: int) -> None:
@@ -65,12 +71,19 @@ def _send(replies: int, reply: Reply) -> None:
 
 def _answer(request: list[str]) -> Reply:
     kind, *texts = request
+    reply: Reply = {}
+    # The parser and sympy raise anything at text that is not mathematics, and hide that memory was short.
+    with contextlib.suppress(Exception):
+        reply = read(*texts) if kind == "read" else {"equal": equal(*texts)}
+    return reply if _has_room() else {"failed": "memory"}
+
+
+def _has_room() -> bool:
     try:
-        return read(*texts) if kind == "read" else {"equal": equal(*texts)}
-    except MemoryError:
-        return {"failed": "memory"}
-    except Exception:  # the parser and sympy raise anything at text that is not mathematics
-        return {}
+        mmap.mmap(-1, _ROOM_BYTES).close()
+    except OSError:
+        return False
+    return True
 
 
 def read(text: str) -> Reply:
@@ -80,10 +93,32 @@ def read(text: str) -> Reply:
         value = value.doit()
     if value.has(nan, zoo):
         return {}
-    if not isinstance(value, Rational):
-        return {"form": _hash(srepr(value))}
-    p, q = int(value.p), int(value.q)
-    return {"number": str(Fraction(p, q)) if (p * q).bit_length() <= _WRITTEN_OUT_BITS else _hash(f"{p:x}/{q:x}")}
+    if isinstance(value, Rational):
+        p, q = int(value.p), int(value.q)
+        form = {"number": str(Fraction(p, q)) if (p * q).bit_length() <= _WRITTEN_OUT_BITS else _hash(f"{p:x}/{q:x}")}
+    else:
+        form = {"form": _hash(srepr(value))}
+    at = _at_a_point(value)
+    return form if at is None else form | {"at": at}
+
+
+def _at_a_point(value: Basic | MatrixBase) -> list[float] | None:
+    r"""The value where each symbol is a number in (1, 2) that its name picks, to 15 digits; None where there is none.
+
+    Of a finite set it is the sum of its elements, as math-verify takes a set of one element for the element. A symbol
+    alone has none: to math-verify, \text{abc} is equal to the product of a, b and c.
+    """
+    if isinstance(value, FiniteSet):
+        values = [_at_a_point(element) for element in value.args]
+        return None if None in values else [math.fsum(parts) for parts in zip(*filter(None, values), strict=True)]
+    if not isinstance(value, Expr) or isinstance(value, Symbol):
+        return None
+    point = {symbol: 1 + int(_hash(symbol.name)[:12], 16) / 16**12 for symbol in value.free_symbols}
+    try:
+        number = complex(value.evalf(15, subs=point))
+    except (ArithmeticError, AttributeError, TypeError, ValueError):  # too large, a matrix's symbol, no number
+        return None
+    return [number.real, number.imag] if cmath.isfinite(number) else None
 
 
 def equal(a: str, b: str) -> bool:

@@ -132,6 +132,8 @@ def _ask(server: VllmServer, index: int, prompt: Prompt, config: SamplingConfig,
         raise EngineUnavailable(
             f"vLLM did not answer prompt {index} within {seconds:g} s; allow more, lower max_tokens; see {server.log}"
         ) from error
+    except _Failed as error:
+        raise EngineUnavailable(f"{error}; its log {server.log} says: {server.why()}") from error
     except (OSError, http.client.HTTPException) as error:
         raise EngineUnavailable(f"vLLM does not answer ({error}); see {server.log}") from error
 

@@ -36,8 +36,14 @@ MODEL = "model"
 _PREFIX = re.compile(r"^(\(\w+ pid=\d+\) )?((DEBUG|INFO|WARNING|ERROR) \S+ \S+ \[\S+\] )?")
 _ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 """The last line of a traceback."""
+_POINTER = re.compile(r"See (root cause|stack trace) \(?above")
+"""An error that only points to the real one."""
 _SUPERVISOR = Path(__file__).with_name("vllm_supervisor.py")
 _LOOK_SECONDS = 0.25
+_BATCHED_TOKENS = 4096
+"""Of new prompts in one step of the engine."""
+_HEALTH_SECONDS, _HEALTH_PATIENCE, _HEALTH_MISSES = 10.0, 30.0, 3
+"""Between two questions after its health, for an answer, and how many in a row may stay without one."""
 _END_SECONDS = 20.0
 """More than the supervisor gives the engine."""
 
@@ -52,9 +58,9 @@ class EngineConfig(Contract):
     """How much of the machine the engine may use."""
 
     max_model_len: int = Field(default=2048, ge=2, description="tokens of a prompt and its completion together")
-    max_num_seqs: int = Field(default=64, ge=1, le=4096, description="completions computed at the same time")
+    max_num_seqs: int = Field(default=256, ge=1, le=4096, description="completions computed at the same time")
     kv_cache_mib: int = Field(default=1024, ge=16, description="MiB of memory for keys and values")
-    threads: int = Field(default=0, ge=0, description="of the computation; 0: as many as this process may use")
+    threads: int = Field(default=0, ge=0, description="that compute; 0: one for every core but one, which answers")
     start_seconds: float = Field(default=600, gt=0)
     restarts: int = Field(default=3, ge=0, description="deaths that are survived")
 
@@ -141,6 +147,7 @@ class VllmServer:
             if self._failure:
                 self._end()
                 raise EngineUnavailable(self._failure)
+            threading.Thread(target=self._watch, args=(self._process,), daemon=True, name="vllm-health").start()
 
     def close(self) -> None:
         """TERM, then KILL; returns when no process of the engine is left. It can't be started again."""
@@ -209,6 +216,7 @@ class VllmServer:
             "--enforce-eager",
             # Whole prompts only: in parts, a request with a seed ends the engine on a CPU.
             "--no-enable-chunked-prefill",
+            f"--max-num-batched-tokens={max(self.config.max_model_len, _BATCHED_TOKENS)}",
             f"--max-model-len={self.config.max_model_len}",
             f"--max-num-seqs={self.config.max_num_seqs}",
             f"--kv-cache-memory-bytes={self.config.kv_cache_mib << 20}",
@@ -224,7 +232,8 @@ class VllmServer:
             "PATH": f"{self._python.parent}:{os.environ.get('PATH', os.defpath)}",
             "TMPDIR": str(self._scratch),
             "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": str(self.config.threads or len(os.sched_getaffinity(0))),
+            "OMP_NUM_THREADS": str(self.config.threads or max(1, len(os.sched_getaffinity(0)) - 1)),
+            "TORCH_COMPILE_DISABLE": "1",  # it would compile helpers at the first request, with g++, for a minute
             # One process less, which would import everything once more and, waiting, take a core from the computation.
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # pinned, two engines would fight for the same cores
@@ -250,9 +259,24 @@ class VllmServer:
             return "vLLM was stopped while it started"
         return f"vLLM ended while it started: {self.why()}"
 
-    def _healthy(self) -> bool:
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        """End an engine that lives but does not say so any more: whoever waits for its answer starts another.
+
+        vLLM can come to this: sent a SIGTERM, it may stop computing and wait for ever for its callers to leave.
+        """
+        missed = 0
+        while missed < _HEALTH_MISSES:
+            if self._closing.wait(_HEALTH_SECONDS) or self._process is not process or not self.running():
+                return
+            missed = 0 if self._healthy(_HEALTH_PATIENCE) else missed + 1
+        with self._lock:
+            if self._process is process:
+                print("warning: vLLM does not say that it is well; it is ended", file=sys.stderr, flush=True)
+                os.killpg(process.pid, signal.SIGKILL)
+
+    def _healthy(self, seconds: float = 2.0) -> bool:
         try:
-            return self.ask("GET", "/health", None, 2.0, 1 << 16)[0] == 200
+            return self.ask("GET", "/health", None, seconds, 1 << 16)[0] == 200
         except (OSError, http.client.HTTPException):
             return False
 
@@ -286,7 +310,7 @@ class _UnixConnection(http.client.HTTPConnection):
 def _reason(lines: list[str]) -> list[str]:
     """Of a log: the last error that names something, with what belongs to it; without any, the last lines."""
     bare = [_PREFIX.sub("", line)[:500] for line in lines if line.strip()]
-    errors = [i for i, line in enumerate(bare) if _ERROR.match(line) and "See root cause above" not in line]
+    errors = [i for i, line in enumerate(bare) if _ERROR.match(line) and not _POINTER.search(line)]
     if not errors:
         return bare[-6:]
     after = itertools.takewhile(lambda line: line.startswith("  "), bare[errors[-1] + 1 :])

@@ -36,6 +36,7 @@ EQUAL = [
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"), (r"\infty", "infinity"),
     (r"\text{no solution}", "No solution"), ("Evelyn", r"\text{Evelyn}"), ("A", "(A)"), (r"\textbf{(A)}", "a"),
     (r"5\text{ cm}", "5"), (r"2\pi\text{ cm}", r"2\pi"), (r"x+50\%", "x+0.5"),
+    ("(x+1)^2-x^2-2x-1", "0"), (r"\sqrt{2}+\sqrt{3}", r"\sqrt{5+2\sqrt{6}}"), ("(x+1)^9", r"(x+1)^8 \cdot (x+1)"),
     ("2π", r"2\pi"), ("x ≥ 0", r"[0, ∞)"),
 ]  # fmt: skip
 DIFFERENT = [
@@ -44,6 +45,7 @@ DIFFERENT = [
     ("x+1", "x-1"), ("x+1", "y+1"), ("x^2", "2x"), ("5m", "5"), ("3t", "3"), ("x=5", "x=6"), ("x=5", "y=5"),
     ("(1,2)", "(2,1)"), ("(1,2)", "[1,2]"), (r"\{1,2\}", r"\{1,2,3\}"), ("[0,1)", "[0,1]"), ("x<3", "x>3"),
     ("A", "B"), ("no", "on"), ("yes", "no"), ("Listen", "Silent"), (r"\text{two}", "2"), (r"\frac{1}{0}", "5"),
+    (r"\sqrt{2}", "1.41421356237309"), ("10^{40}+1", "10^{40}"), (r"\{1, 4\}", r"\{2, 3\}"),
 ]  # fmt: skip
 HOSTILE = {
     "10**10**10": {"not-mathematics"},

@@ -22,6 +22,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from components.language import vllm_server
 from components.language.samples import Sampled, SamplingConfig, read_samples
 from components.language.sampling import sample, sample_to
 from components.language.vllm_server import EngineConfig, EngineUnavailable, VllmServer, rollout_python
@@ -30,7 +31,7 @@ from tests.engines import qwen
 
 pytestmark = pytest.mark.timeout(900)
 
-ENGINE = EngineConfig(max_model_len=qwen.POSITIONS, max_num_seqs=16)
+ENGINE = EngineConfig(max_model_len=qwen.POSITIONS, max_num_seqs=32, kv_cache_mib=256, threads=1)
 PROMPTS = [list(text.encode("ascii")) for text in ("2+3=", "a", "How many apples does Ann have?", "((1-2)*3", "x" * 90)]
 
 
@@ -43,8 +44,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[VllmServer]:
-    with VllmServer(model, tmp_path_factory.mktemp("vllm") / "vllm.log", ENGINE) as one:
-        yield one
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vllm_server, "_HEALTH_SECONDS", 1.0)
+        with VllmServer(model, tmp_path_factory.mktemp("vllm") / "vllm.log", ENGINE) as one:
+            yield one
 
 
 def in_order(samples: Iterator[Sampled]) -> list[Sampled]:
@@ -140,8 +143,13 @@ def test_a_malformed_prompt_is_named(server: VllmServer, prompt: list[int], max_
     assert len(list(sample(server, PROMPTS[:1], SamplingConfig(max_tokens=4)))) == 1, "nobody else is harmed"
 
 
+def test_more_prompts_than_fit_one_step_of_the_engine(server: VllmServer) -> None:
+    """vLLM's CPU build dies when it computes a prompt with a seed in two parts."""
+    assert len(list(sample(server, [[code] * 250 for code in range(40, 80)], SamplingConfig(n=4, max_tokens=2)))) == 40
+
+
 def test_a_prompt_that_takes_too_long_is_given_up(server: VllmServer) -> None:
-    """A stage must not hang; and the engine must not go on computing for a caller that has left."""
+    """A stage must not hang; and the engine serves the next one."""
     with pytest.raises(EngineUnavailable, match=r"did not answer prompt 0 within 0\.05 s; allow more"):
         list(sample(server, PROMPTS[:1], SamplingConfig(n=16, max_tokens=200), request_seconds=0.05))
     assert len(list(sample(server, PROMPTS[:1], SamplingConfig(max_tokens=4), request_seconds=20))) == 1
@@ -246,17 +254,21 @@ def test_without_the_environment_the_message_says_how_to_get_one(monkeypatch: An
     assert missing.value.exit_code == 2
 
 
-def test_an_engine_that_is_killed_costs_no_sample_and_doubles_none(server: VllmServer, tmp_path: Path) -> None:
-    """kill -9 of the process that answers, in the middle: vLLM's other process would live on with all its memory."""
-    path, prompts = tmp_path / "samples.jsonl", PROMPTS * 8
-    config = SamplingConfig(n=4, max_tokens=120, seed=2)
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_engine_that_is_killed_costs_no_sample_and_doubles_none(
+    server: VllmServer, tmp_path: Path, number: signal.Signals
+) -> None:
+    """In the middle, the process that answers. After kill -9, vLLM's other process would live on with all its memory;
+    after a SIGTERM, both may live on and answer nothing."""
+    path, prompts = tmp_path / "samples.jsonl", PROMPTS * 16
+    config = SamplingConfig(n=8, max_tokens=120, seed=2)
     server.start()
     before, victim = server.pid, api_server(server)
     done = threading.Thread(target=sample_to, args=(path, server, prompts, config))
     done.start()
     while (lines := path.read_bytes().count(b"\n") if path.exists() else 0) < 4 and done.is_alive():
         time.sleep(0.02)
-    os.kill(victim, signal.SIGKILL)
+    os.kill(victim, number)
     kept = path.read_bytes()
     done.join(600)
     assert 4 <= lines <= kept.count(b"\n") < len(prompts), "it was killed in the middle"
@@ -264,5 +276,5 @@ def test_an_engine_that_is_killed_costs_no_sample_and_doubles_none(server: VllmS
     assert [sampled.index for sampled in read_samples(path)] == list(range(len(prompts)))
     assert server.pid != before
     assert all_gone(before)
-    again = in_order(sample(server, prompts, config, indices=[0, 7, 39]))
-    assert again == [sampled for sampled in read_samples(path) if sampled.index in (0, 7, 39)]
+    again = in_order(sample(server, prompts, config, indices=[0, 7, 79]))
+    assert again == [sampled for sampled in read_samples(path) if sampled.index in (0, 7, 79)]
