@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from components.dft.config import AnalyseStageConfig
-from components.dft.fused import IGNORED, linear_logprobs
 from components.dft.reading import read_chats
-from components.dft.tokenise import Tokens, collate, tokenise
 from components.language import model as language_model
+from components.language.fused import IGNORED, linear_logprobs
+from components.language.tokenise import Tokens, collate, tokenise
 from components.store.errors import OrreryError
 from components.telemetry.progress import progress
 from data_contracts.scores import TokenAnalysis

@@ -164,7 +164,7 @@ def _letters(scripts: tuple[Script, ...]) -> tuple[Any, Any]:
 
 def check_tokens(example: ChatExample, config: CheckConfig, tokenizer: PreTrainedTokenizerFast) -> Iterator[Problem]:
     """Whether it can be tokenised to be trained on, in full."""
-    from components.dft.tokenise import Refused, tokenise  # not above: recipes read CheckConfig without torch
+    from components.language.tokenise import Refused, tokenise  # not above: recipes read CheckConfig without torch
 
     try:
         tokenise(example, tokenizer, config.max_length)

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from components.dft.config import EvaluateStageConfig
 from components.dft.reading import read_chats
-from components.dft.tokenise import prompt_tokens
 from components.language.boxed import boxed_answer
 from components.language.grading import Grader
 from components.language.samples import Completion, read_samples
 from components.language.sampling import sample_to
+from components.language.tokenise import prompt_tokens
 from components.language.vllm_server import EngineConfig, VllmServer
 from components.store.errors import ConfigurationError
 from components.store.files import hash_file

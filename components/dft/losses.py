@@ -24,8 +24,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, distributed
 
-from components.dft.fused import IGNORED, Reference, TokenStats, linear_logprobs
 from components.dft.loss_config import LossConfig
+from components.language.fused import IGNORED, Reference, TokenStats, linear_logprobs
 from components.store.errors import OrreryError
 
 Needed = TypeVar("Needed")

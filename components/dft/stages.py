@@ -22,8 +22,8 @@ from data_contracts.lineage import Metric, StageRecord
 
 TRAINING_SOURCES = (
     "components/training",
-    *(f"components/dft/{name}.py" for name in ("train", "losses", "loss_config", "fused", "reading", "tokenise")),
-    *(f"components/language/{name}.py" for name in ("model", "tokenizer", "config")),
+    *(f"components/dft/{name}.py" for name in ("train", "losses", "loss_config", "reading")),
+    *(f"components/language/{name}.py" for name in ("fused", "tokenise", "model", "tokenizer", "config")),
 )  # fmt: skip
 GENERATOR_SOURCES = tuple(
     f"components/language/{name}.py"
@@ -78,7 +78,7 @@ def validate(
         store=store, stage="dft.validate", kind="datasets", name=config.name,
         inputs={"problems": problems, "model": model}, config=config, seed=seed, build=build,
         sources=("components/dft/validate.py", "components/dft/checks.py", "components/dft/reading.py",
-                 "components/dft/tokenise.py", "data_contracts"),
+                 "components/language/tokenise.py", "data_contracts"),
     )  # fmt: skip
 
 
@@ -114,7 +114,7 @@ def evaluate(
     return run_stage(
         store=store, stage=f"dft.evaluate-{_short(model)}", kind="evaluations", name=config.name,
         inputs={"model": model, "problems": problems}, config=config, seed=seed, build=build,
-        sources=("components/dft/evaluate.py", "components/dft/reading.py", "components/dft/tokenise.py",
+        sources=("components/dft/evaluate.py", "components/dft/reading.py", "components/language/tokenise.py",
                  "components/language", "data_contracts/scores.py"),
     )  # fmt: skip
 
@@ -140,8 +140,8 @@ def analyse(
     return run_stage(
         store=store, stage=f"dft.analyse-{_short(after)}", kind="evaluations", name=config.name,
         inputs={"before": before, "after": after, "chats": chats}, config=config, seed=seed, build=build,
-        sources=("components/dft/analyse.py", "components/dft/fused.py", "components/dft/reading.py",
-                 "components/dft/tokenise.py", "components/language/model.py", "data_contracts/scores.py"),
+        sources=("components/dft/analyse.py", "components/language/fused.py", "components/dft/reading.py",
+                 "components/language/tokenise.py", "components/language/model.py", "data_contracts/scores.py"),
     )  # fmt: skip
 
 

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from components.dft.config import TuneConfig
-from components.dft.fused import IGNORED, Reference
 from components.dft.losses import fused_loss_sum, global_tokens
 from components.dft.reading import read_chats
-from components.dft.tokenise import Tokens, collate, tokenise
 from components.language import model as language_model
+from components.language.fused import IGNORED, Reference
+from components.language.tokenise import Tokens, collate, tokenise
 from components.store.errors import OrreryError
 from components.training.job import Job
 

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
 
-from components.dft.fused import IGNORED, Reference, TokenStats
 from components.dft.loss_config import LossConfig, Variant
 from components.dft.losses import fused_loss_sum, global_tokens, loss_sum
+from components.language.fused import IGNORED, Reference, TokenStats
 from components.store.errors import OrreryError
 
 V = 7
@@ -235,7 +235,7 @@ def test_a_step_without_trained_tokens_is_named() -> None:
 
 RANK = """
 import json, sys, torch
-from components.dft.fused import IGNORED
+from components.language.fused import IGNORED
 from components.dft.loss_config import LossConfig
 from components.dft.losses import fused_loss_sum, global_tokens
 variant, meet, rank = *sys.argv[1:3], int(sys.argv[3])

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from components.dft.config import LoraConfig, TuneConfig
 from components.dft.loss_config import LossConfig, Variant
-from components.dft.tokenise import Tokens, tokenise
 from components.dft.train import ChatTrainee
 from components.language import model as language_model
 from components.language import tokenizer
 from components.language.config import ModelConfig, ProblemsConfig, TokenizerConfig
 from components.language.problems import generate
+from components.language.tokenise import Tokens, tokenise
 from components.training.config import TrainConfig
 
 BATCH = 8

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from components.dft.fused import IGNORED, Reference, TokenStats, linear_logprobs
 from components.dft.loss_config import LossConfig, Variant
 from components.dft.losses import fused_loss_sum, loss_sum
+from components.language.fused import IGNORED, Reference, TokenStats, linear_logprobs
 from components.store.errors import ConfigurationError
 
 B, T, H, V = 3, 7, 16, 50

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from components.dft.tokenise import IGNORED, Refused, Tokens, collate, prompt_tokens, tokenise
+from components.language.tokenise import IGNORED, Refused, Tokens, collate, prompt_tokens, tokenise
 from components.store.errors import ConfigurationError
 from data_contracts.chat import ChatExample, Message
 

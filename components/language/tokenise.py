@@ -20,11 +20,10 @@ from tokenizers import Encoding
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from components.language.fused import IGNORED
 from components.store.errors import ConfigurationError, OrreryError
 from data_contracts.chat import ChatExample, Message
 
-IGNORED = -100
-"""Label of a token that is not trained on"""
 MULTIPLE = 8
 """Batches are padded to a multiple of this, which suits matrix units"""
 
