@@ -28,6 +28,8 @@ class ProblemsStageConfig(Contract):
         for part, config in (("base", self.base), ("train", self.train)):
             if config.split != "train":
                 raise ValueError(f"{part}.split is {config.split!r}, which tests are made of; set it to 'train'")
+        if self.train.asked_share:
+            raise ValueError("train.asked_share: arms and tests are problems to solve; set it to 0, or in base alone")
         if not self.harder_levels:
             raise ValueError(
                 f"train.levels {self.train.levels} reach the last level, so nothing is harder; leave {LEVELS[-1]} out"

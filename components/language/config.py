@@ -28,6 +28,9 @@ class ProblemsConfig(Contract):
     styles: tuple[Style, ...] = Field(default=get_args(Style), min_length=1, description="of solutions, drawn equally")
     noise_share: float = Field(default=0.1, ge=0, le=1, description="share of noisy solutions")
     noise_kinds: tuple[Noise, ...] = Field(default=get_args(Noise), description="of noise, drawn equally")
+    asked_share: float = Field(
+        default=0.0, ge=0, le=1, description="share of examples that write a problem instead of solving one (R-Zero)"
+    )
 
     @model_validator(mode="after")
     def _drawable(self) -> ProblemsConfig:

@@ -19,6 +19,8 @@ from components.language.word_problems import draw_story
 from data_contracts.chat import ChatExample, Message
 
 HELD_OUT_ONE_IN = 10
+WRITE_A_PROBLEM = "Write a problem."
+"""What a challenger is asked; see `asked_share`."""
 ASKING = ("{}", "{}=?", "What is {}?", "Compute {}.", "Work out {}.")
 
 
@@ -57,6 +59,8 @@ def example(config: ProblemsConfig, seed: int, index: int) -> ChatExample:
     """
     random = Random(f"{seed}/{index}")
     problem = draw(config, random)
+    if config.asked_share and random.random() < config.asked_share:
+        return _asked(problem)
     style = random.choice(config.styles)
     noise = random.choice(config.noise_kinds) if random.random() < config.noise_share else None
     solution = write(problem.expression, style, noise, random)
@@ -64,6 +68,17 @@ def example(config: ProblemsConfig, seed: int, index: int) -> ChatExample:
         messages=(Message(role="user", content=problem.question), Message(role="assistant", content=solution)),
         answer=problem.answer,
         source=f"generated/{problem.kind}/{style}/{noise or 'clean'}",
+        difficulty=problem.level,
+    )
+
+
+def _asked(problem: Problem) -> ChatExample:
+    """The example the other way round: the problem is the answer, in the form in which R-Zero reads questions."""
+    written = f"<question>{problem.question}</question>\n\\boxed{{{problem.answer}}}"
+    return ChatExample(
+        messages=(Message(role="user", content=WRITE_A_PROBLEM), Message(role="assistant", content=written)),
+        answer=problem.answer,
+        source=f"generated/{problem.kind}/asked",
         difficulty=problem.level,
     )
 
