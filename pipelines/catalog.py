@@ -51,7 +51,9 @@ DROP_INTAKE = Pipeline("drop_intake", "validate an uploaded raw drop (--set drop
 
 DFT = Pipeline("dft", "fine-tune a language model with DFT, SFT and their relatives, and judge them", track="dft")
 
-PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT)}
+R_ZERO = Pipeline("r_zero", "let a challenger and a solver teach each other from zero data", track="r_zero")
+
+PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, R_ZERO)}
 
 
 def find(name: str) -> Pipeline:

@@ -6,12 +6,17 @@ downloaded, unpickled or run from it.
 
 from __future__ import annotations
 
+import copy
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from jinja2 import TemplateError
 from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -62,6 +67,26 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     tokenizer.save_pretrained(folder)
 
 
+def save_untied(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """As `save`, with a head of its own even where the model shares it with the embedding.
+
+    vLLM 0.32 reads weights anew while it runs, but for a shared head.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    config = copy.deepcopy(model.config)
+    config.tie_word_embeddings = False
+    config.save_pretrained(folder)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    weights = {
+        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()
+    }
+    part = folder / "model.part"
+    save_file(weights, part, metadata={"format": "pt"})
+    os.replace(part, folder / "model.safetensors")
+
+
 def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Model (fp32) and tokenizer of a folder.
 
@@ -81,6 +106,14 @@ def load(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
             f"the weights in {folder} are not complete, {sorted(report['missing_keys'])[0]} is missing: save it whole"
         )
     return model, tokenizer
+
+
+def hidden_states(model: Any, batch: Mapping[str, Tensor]) -> Tensor:
+    """(B, L - 1, width): the states that predict tokens 1 .. L - 1 of `input_ids` (B, L) under `attention_mask`."""
+    found: Tensor = model.model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
+    ).last_hidden_state
+    return found[:, :-1]
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:

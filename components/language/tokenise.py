@@ -87,8 +87,18 @@ def prompt_tokens(example: ChatExample, tokenizer: PreTrainedTokenizerFast) -> l
 
     Raises Refused and ConfigurationError as `tokenise` does.
     """
-    _refuse_special_text(example.prompt, _special_tokens(tokenizer, len(tokenizer)))
-    text = _template(tokenizer, [message.model_dump() for message in example.prompt], True)
+    return _prompt(example.prompt, tokenizer)
+
+
+def asked(question: str, system: str, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """The prompt of a user's question, after a system's message unless that is ''. Raises as `prompt_tokens` does."""
+    told = (Message(role="system", content=system),) if system else ()
+    return _prompt((*told, Message(role="user", content=question)), tokenizer)
+
+
+def _prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    _refuse_special_text(messages, _special_tokens(tokenizer, len(tokenizer)))
+    text = _template(tokenizer, [message.model_dump() for message in messages], True)
     return list(_encode(text, tokenizer).ids)
 
 

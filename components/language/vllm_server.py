@@ -44,6 +44,7 @@ _BATCHED_TOKENS = 4096
 """Of new prompts in one step of the engine."""
 _HEALTH_SECONDS, _HEALTH_PATIENCE, _HEALTH_MISSES = 10.0, 30.0, 3
 """Between two questions after its health, for an answer, and how many in a row may stay without one."""
+_RELOAD_SECONDS = 600.0
 _END_SECONDS = 20.0
 """More than the supervisor gives the engine."""
 
@@ -179,6 +180,29 @@ class VllmServer:
         except (ValueError, RecursionError) as error:
             raise EngineUnavailable(f"vLLM's answer is no JSON: {answer[:80]!r}") from error
 
+    def reload(self) -> None:
+        """Read the weights of `model` again, which have changed since; an engine that does not run reads them anyway.
+
+        The head must be no shared tensor (`language.model.save_untied`): vLLM 0.32 leaves a shared one as it was.
+
+        Raises:
+            EngineUnavailable: it does not answer, or refuses them.
+        """
+        with self._lock:
+            if not self.running():
+                return
+        calls: tuple[tuple[str, object], ...] = (
+            ("/collective_rpc", {"method": "reload_weights"}),
+            ("/reset_prefix_cache", None),  # keys and values of the old weights
+        )
+        for path, body in calls:
+            try:
+                status, answer = self.ask("POST", path, body, _RELOAD_SECONDS, 1 << 20)
+            except (OSError, http.client.HTTPException) as error:
+                raise EngineUnavailable(f"vLLM did not take new weights ({error}); see {self.log}") from error
+            if status != 200:
+                raise EngineUnavailable(f"vLLM refuses new weights ({answer}): {self.why()}")
+
     def why(self) -> str:
         """The engine's own reason for trouble: its first error since it was started, else its last lines."""
         try:
@@ -241,6 +265,7 @@ class VllmServer:
             "VLLM_RPC_BASE_PATH": str(self._scratch),
             "VLLM_HOST_IP": "127.0.0.1",
             "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_SERVER_DEV_MODE": "1",  # weights may be exchanged; nobody else reaches the socket
             "NO_COLOR": "1",
         }
 

@@ -12,6 +12,7 @@ from typing import Literal
 import regex
 from pydantic import Field, field_validator, model_validator
 
+from components.training.config import TrainConfig
 from data_contracts.base import Contract
 
 
@@ -56,6 +57,32 @@ class LabelConfig(Contract):
         return math.ceil(middle - width), math.floor(middle + width)
 
 
+class GrpoConfig(Contract):
+    """One player's training by GRPO. Defaults are R-Zero's for the solver; the challenger has groups of 4."""
+
+    prompts: int = Field(default=512, ge=1, description="of a rollout")
+    group: int = Field(default=5, ge=2, description="completions of each prompt, whose rewards are compared")
+    updates: int = Field(default=4, ge=1, description="optimiser steps on each rollout")
+    max_tokens: int = Field(default=4096, ge=1, description="of a completion; a longer one is cut, and lacks its end")
+    top_p: float = Field(default=0.99, gt=0, le=1)
+    clip_low: float = Field(default=0.2, gt=0, lt=1)
+    clip_high: float = Field(default=0.3, gt=0)
+    dual_clip: float = Field(default=3.0, gt=1, description="limit of the loss of a bad token, in advantages")
+    kl_weight: float = Field(default=0.01, ge=0, description="of the divergence from where the training started")
+
+    @property
+    def sequences(self) -> int:
+        """Of a rollout."""
+        return self.prompts * self.group
+
+
+class Instruction(Contract):
+    """What a player is told; either part may be empty."""
+
+    system: str = ""
+    user: str = ""
+
+
 class QuestionConfig(Contract):
     """What a question must be to be asked."""
 
@@ -86,3 +113,79 @@ class QuestionConfig(Contract):
                 "lower question.min_characters"
             )
         return self
+
+
+def _check_rollouts(grpo: GrpoConfig, train: TrainConfig) -> None:
+    if train.batch_size * grpo.updates != grpo.sequences:
+        raise ValueError(
+            f"a rollout of {grpo.prompts} prompts x {grpo.group} gives {grpo.sequences} sequences, but {grpo.updates} "
+            f"updates of train.batch_size {train.batch_size} take {grpo.updates * train.batch_size}; set "
+            f"train.batch_size={grpo.sequences // grpo.updates} and grpo.prompts so that updates divide the sequences"
+        )
+    if train.steps % grpo.updates:
+        raise ValueError(
+            f"train.steps {train.steps} ends within a rollout of {grpo.updates} updates; use a multiple of grpo.updates"
+        )
+
+
+class ChallengerStageConfig(Contract):
+    """A challenger's training against a frozen solver."""
+
+    name: str
+    ask: Instruction
+    grpo: GrpoConfig = GrpoConfig(group=4)
+    train: TrainConfig
+    reward: RewardConfig = RewardConfig()
+    question: QuestionConfig = QuestionConfig()
+    samples: int = Field(default=10, ge=2, le=1024, description="m: the solver's answers to a question")
+    solver_system: str = ""
+    answer_tokens: int = Field(default=4096, ge=1, description="of an answer of the solver")
+
+    @model_validator(mode="after")
+    def _fits(self) -> ChallengerStageConfig:
+        _check_rollouts(self.grpo, self.train)
+        return self
+
+
+class PoolStageConfig(Contract):
+    """The questions of an iteration."""
+
+    name: str
+    ask: Instruction
+    responses: int = Field(default=8000, ge=1, description="N")
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    max_tokens: int = Field(default=4096, ge=1)
+    question: QuestionConfig = QuestionConfig()
+
+
+class LabelStageConfig(Contract):
+    """The pseudo-labels of an iteration."""
+
+    name: str
+    label: LabelConfig = LabelConfig()
+    solver_system: str = ""
+    max_tokens: int = Field(default=4096, ge=1)
+    least: int = Field(
+        default=1, ge=1, description="labels without which the solver can't train: its prompts a rollout"
+    )
+
+
+class SolverStageConfig(Contract):
+    """A solver's training on pseudo-labels."""
+
+    name: str
+    grpo: GrpoConfig = GrpoConfig()
+    train: TrainConfig
+    solver_system: str = ""
+
+    @model_validator(mode="after")
+    def _fits(self) -> SolverStageConfig:
+        _check_rollouts(self.grpo, self.train)
+        return self
+
+
+class SelectStageConfig(Contract):
+    """Which iteration is published."""
+
+    name: str
+    on: str = Field(default="test", description="the held-out set whose avg@n decides")

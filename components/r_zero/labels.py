@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from components.language.grading import Groups
 from components.r_zero.config import LabelConfig
-from components.store.errors import ConfigurationError, OrreryError
+from components.store.errors import ConfigurationError, IntegrityError, OrreryError
+from components.store.records import first_problem
 from data_contracts.base import Contract
+from data_contracts.r_zero import LabelCounts
 
 
 class PseudoLabel(Contract):
@@ -24,18 +27,6 @@ class PseudoLabel(Contract):
     answer: str
     votes: int = Field(ge=1, description="samples that gave this answer")
     samples: int = Field(ge=1, description="m")
-
-
-class LabelCounts(Contract):
-    """What became of every question: asked = kept + too_easy + too_hard + unanswered."""
-
-    asked: int
-    kept: int
-    too_easy: int = Field(description="more votes for the majority than are kept")
-    too_hard: int = Field(description="fewer votes")
-    unanswered: int = Field(description="no sample gave an answer")
-    tied: int = Field(description="of the kept: another answer had as many votes, and the label is the one found first")
-    by_votes: tuple[int, ...] = Field(description="(m + 1,) questions by the votes of their majority")
 
 
 def pseudo_labels(
@@ -71,6 +62,14 @@ def pseudo_labels(
         asked=len(questions), kept=len(kept), too_easy=fates["too_easy"], too_hard=fates["too_hard"],
         unanswered=fates["unanswered"], tied=fates["tied"], by_votes=tuple(by_votes),
     )  # fmt: skip
+
+
+def read_labels(path: Path) -> list[PseudoLabel]:
+    """JSON lines of labels, as the stage `r_zero.labels` writes them. Raises IntegrityError."""
+    try:
+        return [PseudoLabel.model_validate_json(line) for line in path.read_text().splitlines()]
+    except ValidationError as error:
+        raise IntegrityError(f"{path.name} holds no pseudo-labels: {first_problem(error)}") from error
 
 
 def require_batch(counts: LabelCounts, batch_size: int, config: LabelConfig) -> None:

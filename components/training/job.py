@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
@@ -67,6 +68,13 @@ def build(job: Job) -> Trainee:
         raise ConfigurationError(f"training entry {job.entry!r} is not 'components.<module>:<function>'")
     trainee: Trainee = getattr(importlib.import_module(module), function)(job)
     return trainee
+
+
+@lru_cache(maxsize=2)
+def epoch_order(seed: int, epoch: int, size: int) -> tuple[int, ...]:
+    """In which order an epoch walks through `size` examples."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return tuple(torch.randperm(size, generator=generator).tolist())
 
 
 def sample_generator(seed: int, step: int, index: int) -> torch.Generator:

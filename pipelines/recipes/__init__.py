@@ -17,6 +17,9 @@ RECIPES = {
     "dft": {
         "tiny": "two cores, minutes: a small language model and generated arithmetic",
     },
+    "r_zero": {
+        "tiny": "two cores, minutes: a small language model teaches itself arithmetic",
+    },
 }
 """Track, name and purpose; `pipelines/recipes/<track>/<name>.py` holds the function `<name>`."""
 

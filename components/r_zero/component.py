@@ -1,0 +1,50 @@
+"""KFP shells of the R-Zero stages. `iteration` only names the stage: 1, 2, 3, or the arm that trains no challenger."""
+
+from kfp import dsl
+
+from components.images import image
+
+
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def r_zero_challenger(store: str, config: str, seed: int, iteration: str, model: str, solver: str) -> str:
+    """Challenger: GRPO on questions that the frozen solver is unsure of."""
+    from components.r_zero.stages import challenger
+    from components.store.shell import call
+
+    return call(challenger, store=store, config=config, seed=seed, iteration=iteration, model=model, solver=solver)
+
+
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def r_zero_questions(store: str, config: str, seed: int, iteration: str, challenger: str) -> str:
+    """Questions: sample the challenger, check, drop repetitions."""
+    from components.r_zero.stages import questions
+    from components.store.shell import call
+
+    return call(questions, store=store, config=config, seed=seed, iteration=iteration, challenger=challenger)
+
+
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def r_zero_labels(store: str, config: str, seed: int, iteration: str, solver: str, questions: str) -> str:
+    """Labels: the solver's majority answers, filtered by their share, audited."""
+    from components.r_zero.stages import labels
+    from components.store.shell import call
+
+    return call(labels, store=store, config=config, seed=seed, iteration=iteration, solver=solver, questions=questions)
+
+
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def r_zero_solver(store: str, config: str, seed: int, iteration: str, model: str, labels: str) -> str:
+    """Solver: GRPO on the pseudo-labels."""
+    from components.r_zero.stages import solver
+    from components.store.shell import call
+
+    return call(solver, store=store, config=config, seed=seed, iteration=iteration, model=model, labels=labels)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def r_zero_select(store: str, config: str, seed: int, base: str, first: str, second: str, third: str) -> str:
+    """Select: the best of the iterations, by held-out score."""
+    from components.r_zero.stages import select
+    from components.store.shell import call
+
+    return call(select, store=store, config=config, seed=seed, base=base, first=first, second=second, third=third)

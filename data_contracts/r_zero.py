@@ -1,0 +1,85 @@
+"""What R-Zero's stages say of their work, beside their models and data: for the report, and for people."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from data_contracts.base import Contract
+from data_contracts.scores import Share
+
+
+class Example(Contract):
+    """Something a player wrote, and what it earned or got."""
+
+    text: str
+    note: str
+
+
+class RolloutSummary(Contract):
+    """One rollout of a training: a line of `rollouts.jsonl`."""
+
+    rollout: int = Field(ge=0)
+    seconds: float = Field(ge=0, description="of sampling and rewarding")
+    reward: float = Field(description="mean")
+    informative: float = Field(ge=0, le=1, description="share of groups whose rewards differ: only they teach")
+    tokens: float = Field(ge=0, description="mean length of a completion")
+    cut: float = Field(ge=0, le=1, description="share of completions that did not end within max_tokens")
+    of_task: dict[str, float] = Field(
+        default_factory=dict, description="challenger: proper, uncertainty and repetition, means of the batch"
+    )
+    examples: tuple[Example, ...] = ()
+
+
+class PoolSummary(Contract):
+    """`pool.json`: what became of the challenger's responses."""
+
+    asked: int = Field(ge=1)
+    kept: int = Field(ge=0)
+    refused: dict[str, int] = Field(description="reason code -> responses, most frequent first")
+    clusters: int = Field(ge=0, description="of the kept questions, as the repetition penalty counts them")
+
+
+class LabelCounts(Contract):
+    """What became of every question: asked = kept + too_easy + too_hard + unanswered."""
+
+    asked: int
+    kept: int
+    too_easy: int = Field(description="more votes for the majority than are kept")
+    too_hard: int = Field(description="fewer votes")
+    unanswered: int = Field(description="no sample gave an answer")
+    tied: int = Field(description="of the kept: another answer had as many votes, and the label is the one found first")
+    by_votes: tuple[int, ...] = Field(description="(m + 1,) questions by the votes of their majority")
+
+
+class Audit(Contract):
+    """Majority answers beside true ones, of the questions whose true answer is known."""
+
+    known: int = Field(ge=0, description="questions with a true answer")
+    right: Share | None = Field(
+        default=None, description="share of them labelled right, Wilson interval; None: no known"
+    )
+
+
+class LabelSummary(Contract):
+    """`labels.json`: the pseudo-labels of an iteration, audited."""
+
+    counts: LabelCounts
+    kept: Audit
+    every: Audit = Field(description="of all answered questions, the dropped ones too")
+    examples: tuple[Example, ...] = ()
+
+
+class Iteration(Contract):
+    """One solver and its score on held-out problems."""
+
+    name: str
+    model: str = Field(description="version of the solver")
+    score: Share = Field(description="avg@n")
+    greedy: Share
+
+
+class Selection(Contract):
+    """`selection.json`: which iteration is the best, by the mean over samples of a held-out set."""
+
+    iterations: tuple[Iteration, ...] = Field(min_length=1)
+    best: int = Field(ge=0, description="index into `iterations`")

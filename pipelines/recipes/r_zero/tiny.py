@@ -1,0 +1,71 @@
+"""`tiny`: a network of 0.7 million weights that teaches itself arithmetic; two cores, minutes."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from components.language.config import ProblemsConfig
+from components.language.problems import WRITE_A_PROBLEM
+from components.r_zero.config import GrpoConfig, Instruction
+from components.training.config import TrainConfig
+from pipelines.recipes.dft.types import Judge, Problems
+from pipelines.recipes.r_zero.types import PlayerTraining, RZeroRecipe
+
+QUESTION_TOKENS, ANSWER_TOKENS = 160, 192
+
+
+def tiny() -> RZeroRecipe:
+    """Three short iterations from a base that solves a part of its problems. Small-scale in every way."""
+    return RZeroRecipe(
+        name="tiny",
+        problems=Problems(
+            base=ProblemsConfig(levels=(1, 2), noise_share=0.3, asked_share=0.2),
+            train=ProblemsConfig(levels=(1, 2)),
+            base_examples=20_000,
+            train_examples=1,
+            test_examples=150,
+            harder_examples=50,
+        ),
+        base_train=_train(steps=2000, batch_size=16, learning_rate=2e-3, warmup_steps=200, decay="cosine"),
+        ask=Instruction(user=WRITE_A_PROBLEM),
+        question_tokens=QUESTION_TOKENS,
+        answer_tokens=ANSWER_TOKENS,
+        challenger=PlayerTraining(
+            grpo=GrpoConfig(prompts=16, group=4, updates=2, max_tokens=QUESTION_TOKENS),
+            train=_train(steps=10, batch_size=32, learning_rate=2e-4),
+        ),
+        responses=300,
+        solver=PlayerTraining(
+            grpo=GrpoConfig(prompts=32, group=5, updates=2, max_tokens=ANSWER_TOKENS),
+            train=_train(steps=24, batch_size=80, learning_rate=2e-4),
+        ),
+        judge=Judge(samples=8, pass_at=(1, 8)),
+        estimates=_ESTIMATES,
+    )
+
+
+def _train(
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    warmup_steps: int = 0,
+    decay: Literal["constant", "cosine"] = "constant",
+) -> TrainConfig:
+    """In fp32 on two ranks of one thread."""
+    return TrainConfig(
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.01, warmup_steps=warmup_steps,
+        decay=decay, precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=30.0, log_every=1,
+    )  # fmt: skip
+
+
+_ESTIMATES = {
+    "dft.problems": 5.0,
+    "dft.base": 240.0,
+    "r_zero.challenger": 120.0,
+    "r_zero.questions": 45.0,
+    "r_zero.labels": 75.0,
+    "r_zero.solver": 120.0,
+    "dft.evaluate": 70.0,
+    "r_zero.select": 5.0,
+}
+"""Seconds on two cores, until a run has measured them here."""
