@@ -116,5 +116,5 @@ def _falling(arm: str, analysis: TokenAnalysis) -> Details:
 
 
 def _arm(record: StageRecord, prefix: str) -> str:
-    name = record.stage.removeprefix(prefix)
+    name = record.stage.removeprefix(prefix).removeprefix("r_zero.")
     return _ARMS.get(name, name)

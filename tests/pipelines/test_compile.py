@@ -27,6 +27,13 @@ TASKS = {
         "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5",
         "dft-analyse", "dft-analyse-2", "dft-analyse-3", "dft-analyse-4",
     ],
+    "r_zero": [
+        "dft-problems", "dft-base", "r-zero-challenger", "r-zero-challenger-2", "r-zero-challenger-3",
+        "r-zero-questions", "r-zero-questions-2", "r-zero-questions-3", "r-zero-questions-4",
+        "r-zero-labels", "r-zero-labels-2", "r-zero-labels-3", "r-zero-labels-4",
+        "r-zero-solver", "r-zero-solver-2", "r-zero-solver-3", "r-zero-solver-4",
+        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5", "r-zero-select",
+    ],
 }  # fmt: skip
 
 
