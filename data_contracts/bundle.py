@@ -1,4 +1,4 @@
-"""A policy bundle: everything needed to run a policy. One that lacks a part can't be built, nor published."""
+"""Bundles: everything needed to run what is published. One that lacks a part can't be built, nor published."""
 
 from __future__ import annotations
 
@@ -46,4 +46,25 @@ class PolicyBundle(Contract):
             raise ValueError(
                 f"control_rate_hz {self.control_rate_hz} differs from action.rate_hz {self.action.rate_hz}; equal them"
             )
+        return self
+
+
+class LanguageBundle(Contract):
+    """`bundle.json` of a published language model: a Hugging Face folder, which vLLM serves as it is."""
+
+    policy: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    architecture: str = Field(description="the network's class in transformers, which vLLM knows by the same name")
+    context: int = Field(gt=0, description="longest sequence, tokens")
+    files: tuple[ObjectRef, ...] = Field(min_length=1)
+    lineage: dict[str, InputRef] = Field(min_length=1)
+    evaluation: dict[str, Metric] = Field(min_length=1, description="the scores that the gate saw")
+
+    @model_validator(mode="after")
+    def _whole(self) -> LanguageBundle:
+        names = {file.path for file in self.files}
+        for needed in ("config.json", "tokenizer.json", "tokenizer_config.json"):
+            if needed not in names:
+                raise ValueError(f"the model lacks {needed}; save it with its tokenizer")
+        if not any(name.endswith(".safetensors") for name in names):
+            raise ValueError("the model has no weights in safetensors; save it with safe_serialization")
         return self

@@ -9,6 +9,7 @@ from kfp import dsl
 from kfp.dsl import PipelineTask
 
 from components.dft.component import dft_analyse, dft_base, dft_evaluate, dft_problems, dft_train, dft_validate
+from components.release.component import release_language_gate, release_language_publish
 from pipelines.dag import titled
 
 
@@ -16,6 +17,7 @@ class Tuned(NamedTuple):
     base: str
     sft: str
     dft: str
+    released: str
 
 
 @dsl.pipeline(name="dft", display_name="DFT", description=__doc__)
@@ -31,6 +33,8 @@ def dft(
     asft_config: str,
     evaluate_config: str,
     analyse_config: str,
+    gate_config: str,
+    publish_config: str,
 ) -> Tuned:
     problems = dft_problems(store=store, seed=seed, config=problems_config)
     base = dft_base(store=store, seed=seed, config=base_config, problems=problems.output)
@@ -45,19 +49,29 @@ def dft(
         )
         return titled(f"Judge: {title}", task)
 
-    def arm(title: str, config: str) -> PipelineTask:
+    def arm(title: str, config: str) -> tuple[PipelineTask, PipelineTask]:
+        """The trained model, and its scores."""
         model = dft_train(store=store, seed=seed, config=config, model=base.output, chats=chats.output)
         analysis = dft_analyse(
             store=store, seed=seed, config=analyse_config, before=base.output, after=model.output, chats=chats.output
         )
         titled(f"Arm: {title}", model)
         titled(f"Tokens: {title}", analysis)
-        judged(title, model)
-        return model
+        return model, judged(title, model)
 
-    judged("base", base)
-    sft = arm("SFT", sft_config)
-    tuned = arm("DFT", dft_config)
-    arm("iw-SFT", iw_sft_config)
-    arm("ASFT", asft_config)
-    return Tuned(base=base.output, sft=sft.output, dft=tuned.output)
+    base_scores = judged("base", base)
+    sft, sft_scores = arm("SFT", sft_config)
+    tuned, scores = arm("DFT", dft_config)
+    _, iw_sft_scores = arm("iw-SFT", iw_sft_config)
+    _, asft_scores = arm("ASFT", asft_config)
+    gate = release_language_gate(
+        store=store, seed=seed, config=gate_config, model=tuned.output, evaluation=scores.output,
+        base=base_scores.output,
+    )  # fmt: skip
+    gate.after(sft_scores, iw_sft_scores, asft_scores)  # a refusal ends the run, but never the comparison
+    published = release_language_publish(
+        store=store, seed=seed, config=publish_config, model=tuned.output, evaluation=scores.output, gate=gate.output
+    )
+    titled("Gate: DFT", gate)
+    titled("Publish as candidate", published)
+    return Tuned(base=base.output, sft=sft.output, dft=tuned.output, released=published.output)

@@ -92,6 +92,7 @@ def _scores(
         unboxed=fmean(boxed_answer(completion.text) is None for completion in every),
         cut=fmean(completion.finish == "length" for completion in every),
         tokens=fmean(len(completion.token_ids) for completion in every),
+        right=tuple(right.sum(axis=1).tolist()),
     )  # fmt: skip
 
 

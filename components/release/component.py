@@ -49,3 +49,21 @@ def release_candidate(store: str, config: str, seed: int, published: str, check:
     from components.store.shell import call
 
     return call(candidate, store=store, config=config, seed=seed, published=published, check=check)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def release_language_gate(store: str, config: str, seed: int, model: str, evaluation: str, base: str) -> str:
+    """Decide whether a language model may be published; a refusal is a result that says why."""
+    from components.release.stages import language_gate
+    from components.store.shell import call
+
+    return call(language_gate, store=store, config=config, seed=seed, model=model, evaluation=evaluation, base=base)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def release_language_publish(store: str, config: str, seed: int, model: str, evaluation: str, gate: str) -> str:
+    """Publish a language model whose gate passed, with bundle and card, and make it the candidate."""
+    from components.release.stages import language_publish
+    from components.store.shell import call
+
+    return call(language_publish, store=store, config=config, seed=seed, model=model, evaluation=evaluation, gate=gate)

@@ -30,6 +30,19 @@ class GateConfig(Contract):
     latency_requests: int = Field(default=20, ge=5, le=1000)
 
 
+class LanguageGateConfig(Contract):
+    """When a language model may be published: on no set of problems is it worse than the others it is held against.
+
+    Worse is what the 95 % interval of the paired difference proves, or a fall that few problems can't prove.
+    """
+
+    policy: str = PolicyName
+    sets: tuple[str, ...] = Field(
+        default=("test", "harder"), min_length=1, description="of problems, all of them judged"
+    )
+    max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of avg@n on a set")
+
+
 class PublishConfig(Contract):
     """Only the name: everything else about a policy was fixed when it was trained and evaluated."""
 

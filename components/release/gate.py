@@ -13,6 +13,7 @@ from components.envisioner.policy import Policy
 from components.release import rules
 from components.release.bundle import Parts, evaluation_metrics, gather
 from components.release.config import GateConfig
+from components.release.decision import written
 from components.release.rules import Count
 from components.store.errors import ConfigurationError
 from components.store.stage import Workspace
@@ -45,11 +46,9 @@ def run(ws: Workspace, config: GateConfig, seed: int) -> dict[str, Metric]:
         rules=tuple(judged),
         production=ws.inputs["production"].as_input() if "production" in ws.inputs else None,
     )
-    (ws.out / "decision.json").write_text(decision.model_dump_json(indent=2))
-    (ws.out / "report.md").write_text(report(decision, policy, mean, latency))
-    metrics: dict[str, Metric] = {f"rule/{rule.name}": rule.passed for rule in judged}
+    metrics = written(ws, decision, _evidence(policy, mean, latency))
     return metrics | evaluation_metrics({"policy": policy, "mean-action": mean}) | {
-        "passed": decision.passed, "latency_p50_s": latency.p50, "latency_p95_s": latency.p95,
+        "latency_p50_s": latency.p50, "latency_p95_s": latency.p95,
     }  # fmt: skip
 
 
@@ -103,20 +102,12 @@ def summary(seconds: list[float]) -> Latency:
     return Latency(requests=len(seconds), p50=p50, p95=p95, p99=p99)
 
 
-def report(decision: Decision, policy: EvaluationResult, mean: EvaluationResult, latency: Latency) -> str:
-    """The decision for a person, in Markdown."""
-    verdict = "passed" if decision.passed else "refused"
-    lines = [f"# {decision.policy}: {verdict}", "", f"Model `{decision.model.prefix}` ({decision.model.stage}).", ""]
-    if not decision.passed:
-        lines += ["Refused because:", "", *(f"- {rule.sentence}" for rule in decision.failures), ""]
-    lines += ["| rule | value | threshold | |", "|---|---|---|---|"]
-    lines += [f"| {r.name} | {_number(r.value)} | {_number(r.threshold)} | {'pass' if r.passed else 'FAIL'} |"
-              for r in decision.rules]  # fmt: skip
-    lines += ["", *(f"- {r.sentence}" for r in decision.rules), "", "| task | policy | mean action |", "|---|---|---|"]
+def _evidence(policy: EvaluationResult, mean: EvaluationResult, latency: Latency) -> list[str]:
+    """What the rules looked at, in Markdown."""
     other = rules.counts(mean)
+    lines = ["| task | policy | mean action |", "|---|---|---|"]
     lines += [f"| {task} | {count} | {other[task]} |" for task, count in rules.counts(policy).items()]
-    lines += ["", f"Latency in process: median {latency.p50:.3f} s, p95 {latency.p95:.3f} s.", ""]
-    return "\n".join(lines)
+    return [*lines, "", f"Latency in process: median {latency.p50:.3f} s, p95 {latency.p95:.3f} s."]
 
 
 def _against_production(ws: Workspace, config: GateConfig, policy: EvaluationResult) -> list[Rule]:
@@ -150,7 +141,3 @@ def _same_scenes(policy: EvaluationResult, mean: EvaluationResult) -> None:
             f"{len(scenes[1])}, "
             f"{len(scenes[0] & scenes[1])} in common); give both arms the same tasks, level, seeds and embodiment"
         )
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

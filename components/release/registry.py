@@ -1,7 +1,8 @@
-"""The registry: published policy versions, and the channels that name one of them each.
+"""The registry: published versions, and the channels that name one of them each.
 
 `models/<policy>/<version>/` is immutable; `channels/<policy>/<channel>.json` is the only thing that ever changes, by
-compare-and-swap. A rollback moves one pointer, so it takes as long as one small write.
+compare-and-swap. A rollback moves one pointer, so it takes as long as one small write. A language model is published,
+promoted and rolled back as a policy is, under its name.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class ModelLine:
 
 
 def list_models(store: Store, policy: str | None = None) -> list[ModelLine]:
-    """Published policies, newest first. Models that are not policies (codecs, video networks) are not listed."""
+    """Published versions, newest first. What is only a stage's output (codecs, video networks, arms) is not listed."""
     records = list(_published(store, policy))
     named = {(r.name, c): current(store, r.name, c) for r in {r.name: r for r in records}.values() for c in CHANNELS}
     lines = [
@@ -232,7 +233,7 @@ def require_gate(store: Store, record: StageRecord) -> None:
     gate = record.inputs.get("gate")
     made_from = record.inputs.get("model")
     if gate is None or made_from is None:
-        raise OrreryError(f"{record.prefix} was published without a gate; run the policy_release pipeline on it")
+        raise OrreryError(f"{record.prefix} was published without a gate; run the pipeline that publishes it")
     judged = read_input(store, gate)
     ref = next((o for o in judged.objects if o.path == "decision.json"), None)
     if judged.stage != GATE_STAGE or ref is None:

@@ -1,9 +1,12 @@
-"""The release stages: gate, publish, check, candidate. Cheap to import; the work sits in the modules beside."""
+"""The release stages. Of a policy: gate, publish, check, candidate; of a language model: gate, publish.
+
+Cheap to import; the work sits in the modules beside.
+"""
 
 from __future__ import annotations
 
 from components.release import registry
-from components.release.config import CandidateConfig, CheckConfig, GateConfig, PublishConfig
+from components.release.config import CandidateConfig, CheckConfig, GateConfig, LanguageGateConfig, PublishConfig
 from components.store.api import Store
 from components.store.records import read_input
 from components.store.stage import Workspace, run_stage
@@ -13,6 +16,7 @@ SHARED = ("components/envisioner", "components/release/config.py", "data_contrac
 JUDGE = (
     *SHARED,
     "components/release/gate.py",
+    "components/release/decision.py",
     "components/release/rules.py",
     "components/release/bundle.py",
 )
@@ -20,6 +24,8 @@ SERVED = ("components/release/serving_model.py", "components/release/sessions.py
 REPOSITORY = (*SERVED, "components/release/triton_repository.py")
 PUBLISH = (*JUDGE, *REPOSITORY, "components/release/publish.py")
 CHECK = (*SHARED, *REPOSITORY, "components/release/check.py")
+LANGUAGE_JUDGE = tuple(f"components/release/{name}.py" for name in ("config", "decision", "language_gate"))
+LANGUAGE_PUBLISH = (*LANGUAGE_JUDGE, "components/release/language_publish.py", "data_contracts/bundle.py")
 CHANNELS = ("components/release/registry.py",)
 """Each stage names the files that decide its output, so that a change of another one repeats nothing."""
 
@@ -112,6 +118,54 @@ def candidate(
         inputs={"published": published, "check": check}, config=config, seed=seed, sources=CHANNELS, build=build,
     )  # fmt: skip
     registry.make_candidate(store, config.policy, published, check)
+    return record
+
+
+def language_gate(
+    store: Store,
+    config: LanguageGateConfig,
+    seed: int,
+    *,
+    model: StageRecord,
+    evaluation: StageRecord,
+    base: StageRecord,
+) -> StageRecord:
+    """Decide on a language model, given how it and the model it was made from (`base`, an evaluation) were judged.
+
+    What is in production is compared with as for a policy, and a refusal is a result here too.
+    """
+
+    def build(ws: Workspace) -> dict[str, Metric]:
+        from components.release.language_gate import run
+
+        return run(ws, config)
+
+    inputs = {"model": model, "evaluation": evaluation, "base": base} | _production(store, config.policy, model)
+    return run_stage(
+        store=store, stage=registry.GATE_STAGE, kind="evaluations", name=f"{config.policy}-gate", inputs=inputs,
+        config=config, seed=seed, sources=(*LANGUAGE_JUDGE, "data_contracts"), build=build,
+    )  # fmt: skip
+
+
+def language_publish(
+    store: Store, config: PublishConfig, seed: int, *, model: StageRecord, evaluation: StageRecord, gate: StageRecord
+) -> StageRecord:
+    """Publish a language model whose gate passed, and let the channel `candidate` name it. Raises GateRefused.
+
+    The pointer is set on every run, as `candidate` sets it for a policy.
+    """
+
+    def build(ws: Workspace) -> dict[str, Metric]:
+        from components.release.language_publish import run
+
+        return run(ws, config)
+
+    record = run_stage(
+        store=store, stage=registry.PUBLISH_STAGE, kind="models", name=config.policy,
+        inputs={"model": model, "evaluation": evaluation, "gate": gate}, config=config, seed=seed,
+        sources=LANGUAGE_PUBLISH, build=build,
+    )  # fmt: skip
+    registry.promote(store, config.policy, record.version, "candidate", reason=f"gate passed: {gate.prefix}")
     return record
 
 

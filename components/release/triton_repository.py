@@ -81,7 +81,10 @@ def materialise(store: Store, record: StageRecord, folder: Path) -> Path:
     What lay in `folder` before is replaced: an interrupted download is never served.
     """
     if not any(ref.path.startswith("triton/") for ref in record.objects):
-        raise OrreryError(f"{record.prefix} holds no Triton repository; publish the policy with release.publish first")
+        raise OrreryError(
+            f"{record.prefix} holds no Triton repository: it is no published policy (a language model is served by "
+            "`vllm serve` from its folder)"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     try:
         for ref in record.objects:

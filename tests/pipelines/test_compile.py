@@ -26,6 +26,7 @@ TASKS = {
         "dft-problems", "dft-base", "dft-validate", "dft-train", "dft-train-2", "dft-train-3", "dft-train-4",
         "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5",
         "dft-analyse", "dft-analyse-2", "dft-analyse-3", "dft-analyse-4",
+        "release-language-gate", "release-language-publish",
     ],
     "r_zero": [
         "dft-problems", "dft-base", "r-zero-challenger", "r-zero-challenger-2", "r-zero-challenger-3",

@@ -16,6 +16,7 @@ from components.dft.config import (
 )
 from components.dft.loss_config import LossConfig
 from components.language.config import ModelConfig, ProblemsConfig, TokenizerConfig
+from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from pipelines.recipes.base import Recipe
@@ -59,6 +60,7 @@ class DftRecipe(Recipe):
     lora: LoraConfig | None = None
     checks: CheckConfig = CheckConfig()
     judge: Judge = Judge()
+    max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
     analysed: int = Field(default=500, ge=1, description="training chats whose tokens are analysed")
 
     def stages(self) -> dict[str, Contract]:
@@ -81,6 +83,8 @@ class DftRecipe(Recipe):
             },
             "evaluate": EvaluateStageConfig(name=name("scores"), max_tokens=length // 2, **dict(self.judge)),
             "analyse": AnalyseStageConfig(name=name("tokens"), examples=self.analysed, max_length=length),
+            "gate": LanguageGateConfig(policy=f"dft-{self.name}", max_drop=self.max_drop),
+            "publish": PublishConfig(policy=f"dft-{self.name}"),
         }
 
     @model_validator(mode="after")
