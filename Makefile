@@ -30,7 +30,7 @@ compile: setup    ## KFP YAML of every pipeline into build/pipelines
 images:           ## container images, with Docker or Podman
 	bash images/build.sh
 
-manifests: setup  ## render and validate the kustomize base
+manifests: setup-tests  ## render the kustomizations and validate them against the schemas of real clusters
 	$(PY) -m pytest tests/manifests
 
 clean:            ## what the project made here, but not the store (.orrery)

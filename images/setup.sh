@@ -115,6 +115,17 @@ shared_memory_op() { # compiled here once, so that no training run waits for it 
   cp .venv/.complete .venv/.op
 }
 
+unpack_promtool() { # out of Debian's package, unpacked and not installed: installed, it starts a server
+  [ "${1:-}" = tests ] && ! PATH="$PWD/.venv/bin:$PATH" command -v promtool >/dev/null || return 0
+  say "promtool, which tests Prometheus' rules"
+  local folder
+  folder=$(mktemp -d)
+  (cd "$folder" && apt-get -qq download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool) ||
+    fail "promtool could not be taken out of Debian's package prometheus: apt-get update, then start again"
+  mv "$folder/usr/bin/promtool" .venv/bin/promtool
+  rm -rf "$folder"
+}
+
 started=$SECONDS
 [ "$(uname -sm)" = "Linux x86_64" ] || fail "this needs Linux on x86-64; here is $(uname -sm)"
 system_packages "$@"
@@ -125,5 +136,6 @@ installer "$python"
 environment .venv "$python" images/dev/requirements.lock
 environment .venv-serving "$system_python" images/serving/requirements.lock
 case "${1:-}" in rollout | tests) environment .venv-rollout "$python" images/rollout/requirements.lock ;; esac
+unpack_promtool "$@"
 shared_memory_op
 [ $((SECONDS - started)) -lt 3 ] || say "done in $((SECONDS - started)) s"

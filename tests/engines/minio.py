@@ -65,6 +65,7 @@ class Server:
             "MINIO_ROOT_PASSWORD": self.secret_key,
             "MINIO_UPDATE": "off",
             "MINIO_BROWSER": "off",
+            "MINIO_PROMETHEUS_AUTH_TYPE": "public",
             "GOMAXPROCS": "2",
         }
         self.folder.mkdir(parents=True, exist_ok=True)

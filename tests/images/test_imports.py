@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 INSTALLED = "/opt/orrery/"
 PROGRAMS = [  # what runs in an image besides the shells and the command line
-    ("data", "from components.store.buckets import ensure_bucket"),
+    ("data", "from components.store.access import set_up"),
     ("serving", "from pipelines.commands.serve import serve"),
     ("serving", "from components.release.triton_model import *"),
     ("rollout", "from components.language.sampling import sample_to"),
