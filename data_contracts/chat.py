@@ -37,3 +37,20 @@ class ChatExample(Contract):
         """The assistant's last turn, '' if there is none."""
         last = self.messages[-1]
         return last.content if last.role == "assistant" else ""
+
+
+class PreferencePair(Contract):
+    """Two responses to one prompt: the chosen one is right, the rejected one is not."""
+
+    prompt: tuple[Message, ...] = Field(min_length=1)
+    chosen: str
+    rejected: str
+
+    @property
+    def chats(self) -> tuple[ChatExample, ChatExample]:
+        """The chosen and the rejected response, each as a whole chat."""
+        chosen, rejected = (
+            ChatExample(messages=(*self.prompt, Message(role="assistant", content=text)))
+            for text in (self.chosen, self.rejected)
+        )
+        return chosen, rejected

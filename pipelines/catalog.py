@@ -51,9 +51,13 @@ DROP_INTAKE = Pipeline("drop_intake", "validate an uploaded raw drop (--set drop
 
 DFT = Pipeline("dft", "fine-tune a language model with DFT, SFT and their relatives, and judge them", track="dft")
 
+DFT_OFFLINE = Pipeline(
+    "dft_offline", "fine-tune a language model on its own right answers: RFT, DFT, iw-SFT and DPO", track="dft"
+)
+
 R_ZERO = Pipeline("r_zero", "let a challenger and a solver teach each other from zero data", track="r_zero")
 
-PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, R_ZERO)}
+PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, DFT_OFFLINE, R_ZERO)}
 
 
 def find(name: str) -> Pipeline:

@@ -57,3 +57,21 @@ def dft_analyse(store: str, config: str, seed: int, before: str, after: str, cha
     from components.store.shell import call
 
     return call(analyse, store=store, config=config, seed=seed, before=before, after=after, chats=chats)
+
+
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def dft_sample(store: str, config: str, seed: int, model: str, chats: str) -> str:
+    """Sample: the model's own answers to the training questions, with vLLM, the right ones kept."""
+    from components.dft.stages import sample
+    from components.store.shell import call
+
+    return call(sample, store=store, config=config, seed=seed, model=model, chats=chats)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_dpo(store: str, config: str, seed: int, model: str, pairs: str) -> str:
+    """DPO: train a model to prefer its right answers to its wrong ones."""
+    from components.dft.stages import dpo
+    from components.store.shell import call
+
+    return call(dpo, store=store, config=config, seed=seed, model=model, pairs=pairs)

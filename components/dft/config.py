@@ -59,6 +59,24 @@ class TuneConfig(Contract):
     lora: LoraConfig | None = None
 
 
+class SampleStageConfig(Contract):
+    """The offline setting: the model's own answers to the training questions (paper DFT: 4 of each, temperature 1)."""
+
+    name: str
+    samples: int = Field(default=4, ge=2, description="of each question; a pair needs two")
+    max_tokens: int = Field(default=2048, ge=1)
+    questions: int = Field(default=0, ge=0, description="the first of the training chats; 0: all")
+
+
+class DpoConfig(Contract):
+    """DPO on own answers (Rafailov et al., arXiv 2305.18290); paper DFT: learning rate 1e-6, batches of 128 pairs."""
+
+    name: str
+    beta: float = Field(default=0.1, gt=0, description="how dearly the distance from the start is paid")
+    train: TrainConfig
+    max_length: int = Field(default=2048, ge=8, description="tokens of a chat; longer ones are refused")
+
+
 class BaseStageConfig(Contract):
     """The small model of the embedded default: its tokenizer, its size, its training."""
 

@@ -1,5 +1,7 @@
 """The DFT stages: problems, base, validate, train (its stage bears the loss's name), evaluate, analyse.
 
+In the offline setting `sample` writes the chats that are trained on, and `dpo` is one more arm.
+
 Importing this file is cheap: what needs torch or vLLM is imported when a stage really has to work.
 """
 
@@ -11,8 +13,10 @@ from pathlib import Path
 from components.dft.config import (
     AnalyseStageConfig,
     BaseStageConfig,
+    DpoConfig,
     EvaluateStageConfig,
     ProblemsStageConfig,
+    SampleStageConfig,
     TuneConfig,
     ValidateStageConfig,
 )
@@ -22,13 +26,15 @@ from data_contracts.lineage import Metric, StageRecord
 
 TRAINING_SOURCES = (
     "components/training",
-    *(f"components/dft/{name}.py" for name in ("train", "losses", "loss_config", "reading")),
+    *(f"components/dft/{name}.py" for name in ("train", "head", "losses", "loss_config", "reading")),
     *(f"components/language/{name}.py" for name in ("fused", "tokenise", "model", "tokenizer", "config")),
 )  # fmt: skip
 GENERATOR_SOURCES = tuple(
     f"components/language/{name}.py"
     for name in ("problems", "word_problems", "expressions", "levels", "solutions", "config")
 )
+SAMPLING_SOURCES = ("components/dft/reading.py", "components/language", "data_contracts")
+SAMPLE_STAGE = "dft.sample"
 TEST_SETS = ("test", "harder")
 
 
@@ -83,14 +89,43 @@ def validate(
 
 
 def train(store: Store, config: TuneConfig, seed: int, model: StageRecord, chats: StageRecord) -> StageRecord:
-    """Fine-tune a model on validated chats with one loss: an arm of the comparison."""
+    """Fine-tune a model on validated chats, or on its own right answers, with one loss: an arm of the comparison."""
+    setting = "offline-" if chats.stage == SAMPLE_STAGE else ""
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         return _tune(ws, config, seed, ws.fetch_tree("model"), ws.fetch("chats", "accepted.jsonl"))
 
     return run_stage(
-        store=store, stage=f"dft.{config.loss.variant}", kind="models", name=config.name,
+        store=store, stage=f"dft.{setting}{config.loss.variant}", kind="models", name=config.name,
         inputs={"model": model, "chats": chats}, config=config, seed=seed, sources=TRAINING_SOURCES, build=build,
+    )  # fmt: skip
+
+
+def sample(store: Store, config: SampleStageConfig, seed: int, model: StageRecord, chats: StageRecord) -> StageRecord:
+    """Sample the training questions with vLLM; the right answers as chats, right beside wrong ones as pairs."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.offline import sample_own
+
+        chats = ws.fetch("chats", "accepted.jsonl")
+        return sample_own(config, ws.fetch_tree("model"), chats, seed, ws.scratch, ws.out)
+
+    return run_stage(
+        store=store, stage=SAMPLE_STAGE, kind="datasets", name=config.name, inputs={"model": model, "chats": chats},
+        config=config, seed=seed, sources=("components/dft/offline.py", *SAMPLING_SOURCES), build=build,
+    )  # fmt: skip
+
+
+def dpo(store: Store, config: DpoConfig, seed: int, model: StageRecord, pairs: StageRecord) -> StageRecord:
+    """Train a model to prefer its right answers to its wrong ones: the offline setting's rival."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        inputs = {"model": ws.fetch_tree("model"), "pairs": ws.fetch("pairs", "pairs.jsonl")}
+        return _trained(ws, "components.dft.dpo:trainee", config, seed, inputs)
+
+    return run_stage(
+        store=store, stage="dft.dpo", kind="models", name=config.name, inputs={"model": model, "pairs": pairs},
+        config=config, seed=seed, sources=(*TRAINING_SOURCES, "components/dft/dpo.py"), build=build,
     )  # fmt: skip
 
 
@@ -114,8 +149,7 @@ def evaluate(
     return run_stage(
         store=store, stage=f"dft.evaluate-{_short(model)}", kind="evaluations", name=config.name,
         inputs={"model": model, "problems": problems}, config=config, seed=seed, build=build,
-        sources=("components/dft/evaluate.py", "components/dft/reading.py", "components/language/tokenise.py",
-                 "components/language", "data_contracts/scores.py"),
+        sources=("components/dft/evaluate.py", *SAMPLING_SOURCES),
     )  # fmt: skip
 
 
@@ -151,11 +185,17 @@ def _short(model: StageRecord) -> str:
 
 
 def _tune(ws: Workspace, config: TuneConfig, seed: int, model: Path, chats: Path) -> Mapping[str, Metric]:
+    return _trained(ws, "components.dft.train:trainee", config, seed, {"model": model, "chats": chats})
+
+
+def _trained(
+    ws: Workspace, entry: str, config: TuneConfig | DpoConfig, seed: int, inputs: Mapping[str, Path]
+) -> Mapping[str, Metric]:
     from components.training.job import Job
     from components.training.launch import run_local
 
     job = Job(
-        entry="components.dft.train:trainee", config=config.model_dump(mode="json"), train=config.train, seed=seed,
-        inputs={"model": str(model), "chats": str(chats)}, out=str(ws.out), scratch=str(ws.scratch),
+        entry=entry, config=config.model_dump(mode="json"), train=config.train, seed=seed,
+        inputs={name: str(path) for name, path in inputs.items()}, out=str(ws.out), scratch=str(ws.scratch),
     )  # fmt: skip
     return run_local(job)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from components.dft.config import TuneConfig
+from components.dft.head import use_head
 from components.dft.losses import fused_loss_sum, global_tokens
 from components.dft.reading import read_chats
 from components.language import model as language_model
-from components.language.fused import IGNORED, Reference
+from components.language.fused import IGNORED, Reference, TokenStats
 from components.language.tokenise import Tokens, collate, tokenise
 from components.store.errors import OrreryError
-from components.training.job import Job
+from components.training.job import Job, epoch_order
 
 
 class ChatTrainee:
@@ -26,14 +26,14 @@ class ChatTrainee:
 
     def __init__(self, config: TuneConfig, batch_size: int, folder: Path, chats: Sequence[Tokens], seed: int):
         self.config, self.chats, self._seed, self._batch_size = config, chats, seed, batch_size
-        self.causal, self.tokenizer = language_model.load(folder)
-        self.causal.train()
+        model, self.tokenizer = language_model.load(folder)
+        self.causal = use_head(model).train()
         self.module: nn.Module = self.causal if config.lora is None else _adapted(self.causal, config)
         self.reference = language_model.load(folder)[0].eval() if config.loss.needs_reference else None
 
     def sample(self, generator: torch.Generator, number: int) -> dict[str, Tensor]:
         epoch, place = divmod(number, len(self.chats))
-        return {"chat": torch.tensor(_order(self._seed, epoch, len(self.chats))[place])}
+        return {"chat": torch.tensor(epoch_order(self._seed, epoch, len(self.chats))[place])}
 
     def collate(self, samples: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Padded chats, and with each `share` (B,): trained tokens of a chat, on average over the step's whole batch.
@@ -46,12 +46,15 @@ class ChatTrainee:
         return batch | {"share": torch.full((len(samples),), float(trained) / self._batch_size)}
 
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        labels, head = batch["labels"][:, 1:], self.causal.lm_head.weight
         frozen = None
         if self.reference is not None:
             with torch.no_grad():
-                frozen = Reference(_hidden(self.reference, batch), self.reference.lm_head.weight)
-        total, stats = fused_loss_sum(self.config.loss, _hidden(self.causal, batch), head, labels, reference=frozen)
+                frozen = Reference(language_model.hidden_states(self.reference, batch), self.reference.lm_head.weight)
+
+        def summed(hidden: Tensor, weight: Tensor) -> tuple[Tensor, TokenStats]:
+            return fused_loss_sum(self.config.loss, hidden, weight, batch["labels"][:, 1:], reference=frozen)
+
+        total, stats = self.causal.lm_head(language_model.hidden_states(self.causal, batch), summed)
         tokens = batch["share"].sum()  # of M equal values: M times the share
         return {"loss": total / tokens, "cross_entropy": -stats.logp.detach().sum() / tokens}
 
@@ -66,14 +69,6 @@ class ChatTrainee:
         return {"chats": len(self.chats), "parameters": sum(p.numel() for p in self.causal.parameters())}
 
 
-def _hidden(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """(B, L - 1, width): the states that predict tokens 1 .. L - 1."""
-    states: Tensor = model.model(
-        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-    ).last_hidden_state
-    return states[:, :-1]
-
-
 def _adapted(model: Any, config: TuneConfig) -> nn.Module:
     from peft import LoraConfig, get_peft_model
 
@@ -81,13 +76,6 @@ def _adapted(model: Any, config: TuneConfig) -> nn.Module:
     settings = LoraConfig(r=config.lora.rank, lora_alpha=config.lora.alpha, target_modules="all-linear")
     adapted: nn.Module = get_peft_model(model, settings)
     return adapted
-
-
-@lru_cache(maxsize=2)
-def _order(seed: int, epoch: int, size: int) -> list[int]:
-    """The order of an epoch's chats."""
-    order: list[int] = torch.randperm(size, generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch)).tolist()
-    return order
 
 
 def trainee(job: Job) -> ChatTrainee:

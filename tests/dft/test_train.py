@@ -13,23 +13,12 @@ from components.dft.config import LoraConfig, TuneConfig
 from components.dft.loss_config import LossConfig, Variant
 from components.dft.train import ChatTrainee
 from components.language import model as language_model
-from components.language import tokenizer
-from components.language.config import ModelConfig, ProblemsConfig, TokenizerConfig
+from components.language.config import ProblemsConfig
 from components.language.problems import generate
 from components.language.tokenise import Tokens, tokenise
 from components.training.config import TrainConfig
 
 BATCH = 8
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small model with its tokenizer."""
-    path = tmp_path_factory.mktemp("model")
-    fast = tokenizer.create(TokenizerConfig(vocabulary=160, examples=100), ProblemsConfig(), 0, path)
-    size = ModelConfig(layers=1, width=32, heads=2, key_value_heads=1, feed_forward=64)
-    language_model.create(size, fast, 0, path)
-    return path
 
 
 @pytest.fixture(scope="module")

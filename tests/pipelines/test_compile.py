@@ -28,6 +28,10 @@ TASKS = {
         "dft-analyse", "dft-analyse-2", "dft-analyse-3", "dft-analyse-4",
         "release-language-gate", "release-language-publish",
     ],
+    "dft_offline": [
+        "dft-problems", "dft-base", "dft-validate", "dft-sample", "dft-train", "dft-train-2", "dft-train-3", "dft-dpo",
+        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5",
+    ],
     "r_zero": [
         "dft-problems", "dft-base", "r-zero-challenger", "r-zero-challenger-2", "r-zero-challenger-3",
         "r-zero-questions", "r-zero-questions-2", "r-zero-questions-3", "r-zero-questions-4",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from components.language.config import ProblemsConfig
 from components.training.config import TrainConfig
-from pipelines.recipes.dft.types import DftRecipe, Judge, Problems
+from pipelines.recipes.dft.types import DftRecipe, Judge, Offline, Problems
 
 
 def tiny() -> DftRecipe:
@@ -22,6 +22,7 @@ def tiny() -> DftRecipe:
         ),
         base_train=_train(steps=2400, learning_rate=2e-3, batch_size=16),
         train=_train(steps=250, learning_rate=3e-4, batch_size=16),
+        offline=Offline(questions=1000, dpo=_train(steps=150, learning_rate=5e-5, batch_size=16)),
         judge=Judge(samples=8, pass_at=(1, 8)),
         analysed=300,
         estimates=_ESTIMATES,
@@ -41,6 +42,8 @@ _ESTIMATES = {
     "dft.base": 240.0,
     "dft.validate": 15.0,
     "dft.train": 60.0,
+    "dft.sample": 120.0,
+    "dft.dpo": 90.0,
     "dft.evaluate": 120.0,
     "dft.analyse": 30.0,
     "release.language-gate": 5.0,

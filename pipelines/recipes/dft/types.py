@@ -8,9 +8,11 @@ from components.dft.checks import CheckConfig
 from components.dft.config import (
     AnalyseStageConfig,
     BaseStageConfig,
+    DpoConfig,
     EvaluateStageConfig,
     LoraConfig,
     ProblemsStageConfig,
+    SampleStageConfig,
     TuneConfig,
     ValidateStageConfig,
 )
@@ -41,6 +43,15 @@ class Problems(Contract):
     harder_examples: int = Field(ge=1)
 
 
+class Offline(Contract):
+    """The offline setting: the base's own answers, and the arm that no chat alone can train."""
+
+    samples: int = Field(default=4, ge=2, description="of each question")
+    questions: int = Field(default=0, ge=0, description="the first of the training chats; 0: all")
+    beta: float = Field(default=0.1, gt=0, description="of DPO")
+    dpo: TrainConfig
+
+
 class Judge(Contract):
     """Samples of each problem; fields are `EvaluateStageConfig`'s."""
 
@@ -58,6 +69,7 @@ class DftRecipe(Recipe):
     base_train: TrainConfig
     train: TrainConfig
     lora: LoraConfig | None = None
+    offline: Offline
     checks: CheckConfig = CheckConfig()
     judge: Judge = Judge()
     max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
@@ -81,6 +93,13 @@ class DftRecipe(Recipe):
                 arm: TuneConfig(name=name(arm), loss=loss, train=self.train, max_length=length, lora=self.lora)
                 for arm, loss in ARMS.items()
             },
+            "sample": SampleStageConfig(
+                name=name("answers"),
+                samples=self.offline.samples,
+                max_tokens=length // 2,
+                questions=self.offline.questions,
+            ),
+            "dpo": DpoConfig(name=name("dpo"), beta=self.offline.beta, train=self.offline.dpo, max_length=length),
             "evaluate": EvaluateStageConfig(name=name("scores"), max_tokens=length // 2, **dict(self.judge)),
             "analyse": AnalyseStageConfig(name=name("tokens"), examples=self.analysed, max_length=length),
             "gate": LanguageGateConfig(policy=f"dft-{self.name}", max_drop=self.max_drop),
