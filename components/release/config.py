@@ -28,6 +28,7 @@ class GateConfig(Contract):
     max_drop: float = Field(default=0.15, ge=0, le=1, description="largest fall of the success rate below production's")
     max_latency_p95_s: float = Field(default=1.0, gt=0, description="from frames to actions, on this machine")
     latency_requests: int = Field(default=20, ge=5, le=1000)
+    attempt: int = Field(default=0, ge=0, description="a decision is kept; another number measures the latency again")
 
 
 class LanguageGateConfig(Contract):

@@ -89,7 +89,10 @@ def test_production_rules(candidate: Count, production: Count | None, passed: tu
 
 @pytest.mark.parametrize(("p95", "passed"), [(0.2, True), (1.0, True), (1.01, False)])
 def test_latency_rule(p95: float, passed: bool) -> None:
-    assert rules.latency_rule(CONFIG, p95).passed is passed
+    """A refusal for latency names the way out: the decision is kept, the machine may only have been busy."""
+    rule = rules.latency_rule(CONFIG, p95)
+    assert rule.passed is passed
+    assert ("gate.attempt=1" in rule.sentence) is not passed
 
 
 @given(counts, counts, st.data())
