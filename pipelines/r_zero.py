@@ -18,6 +18,7 @@ from components.r_zero.component import (
     r_zero_select,
     r_zero_solver,
 )
+from components.release.component import release_language_gate, release_language_publish
 from pipelines.dag import titled
 
 
@@ -25,7 +26,7 @@ class Played(NamedTuple):
     base: str
     challenger: str
     solver: str
-    selection: str
+    released: str
 
 
 @dsl.pipeline(name="r-zero", display_name="R-Zero", description=__doc__)
@@ -40,6 +41,8 @@ def r_zero(
     solver_config: str,
     evaluate_config: str,
     select_config: str,
+    gate_config: str,
+    publish_config: str,
 ) -> Played:
     problems = titled("Held-out problems", dft_problems(store=store, seed=seed, config=problems_config))
     base = titled("Base model", dft_base(store=store, seed=seed, config=base_config, problems=problems.output))
@@ -68,7 +71,8 @@ def r_zero(
         return titled(f"Solver {iteration}", trained)
 
     base_scores = judged("base", base)
-    challenger, solver, scores = base, base, []
+    challenger, solver = base, base
+    solvers, scores = [], []
     for iteration in ("1", "2", "3"):
         challenger = r_zero_challenger(
             store=store, seed=seed, config=challenger_config, iteration=iteration, model=challenger.output,
@@ -76,11 +80,25 @@ def r_zero(
         )  # fmt: skip
         titled(f"Challenger {iteration}", challenger)
         solver = taught(iteration, challenger, solver)
+        solvers.append(solver)
         scores.append(judged(f"solver {iteration}", solver))
-    judged("base challenger", taught("untrained", base, base))
-    first, second, third = (task.output for task in scores)
-    selection = r_zero_select(
-        store=store, seed=seed, config=select_config, base=base_scores.output, first=first, second=second, third=third
-    )
-    titled("Best iteration", selection)
-    return Played(base=base.output, challenger=challenger.output, solver=solver.output, selection=selection.output)
+    untrained = judged("base challenger", taught("untrained", base, base))
+    best = r_zero_select(
+        store=store, seed=seed, config=select_config,
+        first=solvers[0].output, second=solvers[1].output, third=solvers[2].output,
+        first_scores=scores[0].output, second_scores=scores[1].output, third_scores=scores[2].output,
+    )  # fmt: skip
+    titled("Best iteration", best)
+    best_scores = judged("best iteration", best)
+    gate = release_language_gate(
+        store=store, seed=seed, config=gate_config, model=best.output, evaluation=best_scores.output,
+        base=base_scores.output,
+    )  # fmt: skip
+    gate.after(untrained)  # a refusal ends the run, but never the comparison
+    published = release_language_publish(
+        store=store, seed=seed, config=publish_config, model=best.output, evaluation=best_scores.output,
+        gate=gate.output,
+    )  # fmt: skip
+    titled("Gate", gate)
+    titled("Publish as candidate", published)
+    return Played(base=base.output, challenger=challenger.output, solver=best.output, released=published.output)

@@ -42,9 +42,22 @@ def r_zero_solver(store: str, config: str, seed: int, iteration: str, model: str
 
 
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
-def r_zero_select(store: str, config: str, seed: int, base: str, first: str, second: str, third: str) -> str:
-    """Select: the best of the iterations, by held-out score."""
+def r_zero_select(
+    store: str,
+    config: str,
+    seed: int,
+    first: str,
+    second: str,
+    third: str,
+    first_scores: str,
+    second_scores: str,
+    third_scores: str,
+) -> str:
+    """Select: the best solver of the iterations, by held-out score."""
     from components.r_zero.stages import select
     from components.store.shell import call
 
-    return call(select, store=store, config=config, seed=seed, base=base, first=first, second=second, third=third)
+    return call(
+        select, store=store, config=config, seed=seed, first=first, second=second, third=third,
+        first_scores=first_scores, second_scores=second_scores, third_scores=third_scores,
+    )  # fmt: skip

@@ -5,6 +5,7 @@ Importing this file is cheap: what needs torch or vLLM is imported when a stage 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 
 from components.r_zero.config import (
@@ -15,11 +16,13 @@ from components.r_zero.config import (
     SolverStageConfig,
 )
 from components.store.api import Store
+from components.store.errors import ConfigurationError
 from components.store.stage import Workspace, run_stage
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from data_contracts.lineage import Metric, StageRecord
 
+MADE_BY_TRAINING = ("losses.jsonl", "rollouts.jsonl")
 SOURCES = ("components/r_zero", "components/language", "components/training", "data_contracts/r_zero.py")
 
 
@@ -89,23 +92,40 @@ def solver(
 
 
 def select(
-    store: Store, config: SelectStageConfig, seed: int, base: StageRecord, first: StageRecord, second: StageRecord,
+    store: Store,
+    config: SelectStageConfig,
+    seed: int,
+    first: StageRecord,
+    second: StageRecord,
     third: StageRecord,
-) -> StageRecord:  # fmt: skip
-    """Choose among the base and the solvers of the iterations, by their scores."""
-    judged = {"base": base, "first": first, "second": second, "third": third}
+    first_scores: StageRecord,
+    second_scores: StageRecord,
+    third_scores: StageRecord,
+) -> StageRecord:
+    """The best solver of the iterations, by their scores: a model of its own, with the reason beside it."""
+    solvers = {"first": first, "second": second, "third": third}
+    judged = {"first": first_scores, "second": second_scores, "third": third_scores}
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.r_zero.select import select
         from data_contracts.scores import Scores
 
-        read = {name: Scores.model_validate_json(ws.fetch(name, "scores.json").read_bytes()) for name in judged}
+        read = {
+            name: Scores.model_validate_json(ws.fetch(f"{name}_scores", "scores.json").read_bytes()) for name in judged
+        }
         found = select(config, read, ws.out)
-        return {"best": found.iterations[found.best].name, "model": found.iterations[found.best].model}
+        best = found.iterations[found.best]
+        if solvers[best.name].version != best.model:
+            raise ConfigurationError(f"the scores of {best.name} are those of {best.model}; judge each solver itself")
+        for file in ws.fetch_tree(best.name).iterdir():
+            if file.is_file() and file.name not in MADE_BY_TRAINING:
+                shutil.copyfile(file, ws.out / file.name)
+        return {"best": best.name, "model": best.model, "score": round(best.score.value, 4)}
 
     return run_stage(
-        store=store, stage="r_zero.select", kind="evaluations", name=config.name, inputs=judged, config=config,
-        seed=seed, sources=("components/r_zero/select.py", "data_contracts"), build=build,
+        store=store, stage="r_zero.select", kind="models", name=config.name,
+        inputs=solvers | {f"{name}_scores": record for name, record in judged.items()}, config=config, seed=seed,
+        sources=("components/r_zero/select.py", "data_contracts"), build=build,
     )  # fmt: skip
 
 

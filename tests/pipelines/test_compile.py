@@ -28,6 +28,11 @@ TASKS = {
         "dft-analyse", "dft-analyse-2", "dft-analyse-3", "dft-analyse-4",
         "release-language-gate", "release-language-publish",
     ],
+    "dft_adopted": [
+        "dft-adopt-model", "dft-adopt-chats", "dft-validate", "dft-train", "dft-train-2", "dft-train-3",
+        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4",
+        "dft-analyse", "dft-analyse-2", "dft-analyse-3", "release-language-gate", "release-language-publish",
+    ],
     "dft_offline": [
         "dft-problems", "dft-base", "dft-validate", "dft-sample", "dft-train", "dft-train-2", "dft-train-3", "dft-dpo",
         "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5",
@@ -37,7 +42,8 @@ TASKS = {
         "r-zero-questions", "r-zero-questions-2", "r-zero-questions-3", "r-zero-questions-4",
         "r-zero-labels", "r-zero-labels-2", "r-zero-labels-3", "r-zero-labels-4",
         "r-zero-solver", "r-zero-solver-2", "r-zero-solver-3", "r-zero-solver-4",
-        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5", "r-zero-select",
+        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5", "dft-evaluate-6",
+        "r-zero-select", "release-language-gate", "release-language-publish",
     ],
 }  # fmt: skip
 

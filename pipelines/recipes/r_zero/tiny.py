@@ -67,5 +67,7 @@ _ESTIMATES = {
     "r_zero.solver": 120.0,
     "dft.evaluate": 70.0,
     "r_zero.select": 5.0,
+    "release.language-gate": 5.0,
+    "release.language-publish": 10.0,
 }
 """Seconds on two cores, until a run has measured them here."""

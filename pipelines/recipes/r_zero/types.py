@@ -18,6 +18,7 @@ from components.r_zero.config import (
     SelectStageConfig,
     SolverStageConfig,
 )
+from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from pipelines.recipes.base import Recipe
@@ -49,6 +50,7 @@ class RZeroRecipe(Recipe):
     label: LabelConfig = LabelConfig()
     solver: PlayerTraining
     judge: Judge = Judge()
+    max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
 
     def stages(self) -> dict[str, Contract]:
         def name(part: str) -> str:
@@ -79,7 +81,9 @@ class RZeroRecipe(Recipe):
             "evaluate": EvaluateStageConfig(
                 name=name("scores"), max_tokens=self.answer_tokens, **dict(self.judge)
             ),
-            "select": SelectStageConfig(name=name("selection")),
+            "select": SelectStageConfig(name=name("best")),
+            "gate": LanguageGateConfig(policy=f"r-zero-{self.name}", max_drop=self.max_drop),
+            "publish": PublishConfig(policy=f"r-zero-{self.name}"),
         }  # fmt: skip
 
     @model_validator(mode="after")
