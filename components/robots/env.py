@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, overload
@@ -29,9 +30,13 @@ from components.robots.tasks.registry import make_task
 from components.store.errors import ConfigurationError
 from data_contracts.embodiment import load_embodiment
 
+OPENCV_AXES = np.array([1.0, -1.0, -1.0])
+"""MuJoCo's cameras look along -z with y up, OpenCV's along z with y down."""
+HEAD_WAIST = ("head_yaw", "head_pitch", "waist_pitch", "waist_lift")
 SETTLE_TICKS = 6
 START_JITTER_M = 0.035
 START_JITTER_RAD = 0.12
+RAMP = np.arange(1, SUBSTEPS + 1) / SUBSTEPS
 ELBOW_SPEED = 0.8
 """Share of the joints' velocity limits that motions which leave the tool in place may take."""
 
@@ -85,6 +90,7 @@ class Env:
         self._arms = np.array([self.model.joint(f"{s}_joint{i + 1}").qposadr[0] for s in SIDES for i in range(n)])
         self._fingers = np.array([self.model.joint(f"{s}_finger").qposadr[0] for s in SIDES])
         self._followers = np.array([self.model.joint(f"{s}_follower").qposadr[0] for s in SIDES])
+        self._head_waist = [self.model.joint(name).qposadr[0] for name in HEAD_WAIST if self.shape.head_waist]
         self._flanges = [self.model.body(f"{s}_flange").id for s in SIDES]
         self._base = self.model.body("arm_base").id
         self._max_joint_step = np.asarray(self.embodiment.arms.velocity) / CONTROL_HZ
@@ -150,8 +156,7 @@ class Env:
         opened, shut = self.embodiment.gripper_open, self.embodiment.gripper_closed
         head, waist = np.zeros(2), np.zeros(2)
         if self.shape.head_waist:
-            head[:] = self.data.joint("head_yaw").qpos[0], self.data.joint("head_pitch").qpos[0]
-            waist[:] = self.data.joint("waist_pitch").qpos[0], self.data.joint("waist_lift").qpos[0]
+            head[:], waist[:] = self.data.qpos[self._head_waist].reshape(2, 2)
         return State(
             joints=self.data.qpos[self._arms].copy(),
             grippers=opened + closed * (shut - opened),
@@ -219,17 +224,26 @@ class Env:
             return self._renderer.depth(self.data, index, width, height)
         return self._renderer.color(self.data, index, width, height)
 
+    def rgba(self, camera: str, width: int, height: int) -> NDArray[np.uint8]:
+        """What `render` shows, uint8 (height, width, 4), for videos: cheaper. The fourth channel means nothing."""
+        return self._renderer.rgba(self.data, self._camera(camera), width, height)
+
     def segmentation(self, camera: str, width: int, height: int) -> NDArray[np.int32]:
         """Geom id of each pixel (height, width), -1 for none."""
         return self._renderer.segmentation(self.data, self._camera(camera), width, height)
 
     def camera_to_base(self, camera: str) -> Array:
         """(4, 4) transform from the camera's OpenCV frame (x right, y down, z forward) to the base frame, now."""
-        index = self._camera(camera)
-        opencv = self.data.cam_xmat[index].reshape(3, 3) * np.array([1.0, -1.0, -1.0])
-        pose = self._in_base(self.data.cam_xpos[index], opencv)
-        out = np.eye(4)
-        out[:3, :3], out[:3, 3] = pose.rotation, pose.position
+        return self.cameras_to_base((camera,))[0]
+
+    def cameras_to_base(self, cameras: Sequence[str]) -> Array:
+        """`camera_to_base` of several cameras, (C, 4, 4)."""
+        index = [self._camera(camera) for camera in cameras]
+        turn = self.data.xmat[self._base].reshape(3, 3).T
+        out = np.zeros((len(index), 4, 4))
+        out[:, :3, :3] = turn @ (self.data.cam_xmat[index].reshape(-1, 3, 3) * OPENCV_AXES)
+        out[:, :3, 3] = (self.data.cam_xpos[index] - self.data.xpos[self._base]) @ turn.T
+        out[:, 3, 3] = 1.0
         return out
 
     def intrinsics(self, camera: str, width: int, height: int) -> Array:
@@ -284,15 +298,15 @@ class Env:
         data.ctrl[len(joints) : len(joints) + 2] = command
         if self.shape.head_waist:
             values = (*self.shape.head_rest, *self.shape.waist_rest)
-            for name, value in zip(("head_yaw", "head_pitch", "waist_pitch", "waist_lift"), values, strict=True):
+            for name, value in zip(HEAD_WAIST, values, strict=True):
                 data.joint(name).qpos[0] = value
                 data.actuator(name).ctrl[0] = value
 
     def _advance(self, ctrl: Array) -> None:
         """One control tick: the servos' targets move to `ctrl` in a straight line over the substeps."""
-        start = self.data.ctrl.copy()
-        for i in range(SUBSTEPS):
-            self.data.ctrl[:] = start + (ctrl - start) * ((i + 1) / SUBSTEPS)
+        target = self.data.ctrl
+        for step in target + np.outer(RAMP, ctrl - target):
+            target[:] = step
             mujoco.mj_step(self.model, self.data)
         # mj_step leaves poses one substep behind qpos; sensors and cameras must agree with it.
         mujoco.mj_kinematics(self.model, self.data)

@@ -57,7 +57,7 @@ class _Log:
     states: list[State] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     ends: list[tuple[Any, Any]] = field(default_factory=list)
-    poses: dict[str, list[Any]] = field(default_factory=dict)
+    poses: list[Any] = field(default_factory=list)
 
 
 def record_episode(
@@ -69,17 +69,17 @@ def record_episode(
     """
     sizes = {c.name: (c.width, c.height) for c in env.embodiment.cameras if c.name in cameras}
     files = EpisodeFiles(folder, plan.task_id, plan.episode_id)
-    state, log, succeeded = env.reset(seed), _Log(poses={c: [] for c in cameras}), False
+    state, log, succeeded = env.reset(seed), _Log(), False
     fps = env.embodiment.fps
     with ExitStack() as stack:
-        writers = {c: stack.enter_context(VideoWriter(files.video(c), *sizes[c], fps)) for c in cameras}
+        writers = {c: stack.enter_context(VideoWriter(files.video(c), *sizes[c], fps, "rgba")) for c in cameras}
         for tick, step in enumerate(expert(env, plan.noise)):
             for camera, writer in writers.items():
-                writer.write(cast(NDArray[np.uint8], env.render(camera, *sizes[camera])))
-                log.poses[camera].append(env.camera_to_base(camera))
+                writer.write(env.rgba(camera, *sizes[camera]))
             if depth:
                 image = env.render("head_color", *sizes["head_color"], depth=True)
                 write_depth(files.depth(tick), cast(NDArray[np.uint16], image))
+            log.poses.append(env.cameras_to_base(cameras))
             log.states.append(state)
             log.steps.append(step)
             log.ends.append(env.command_end(step.command))
@@ -87,9 +87,10 @@ def record_episode(
             succeeded = succeeded or (env.success and tick < env.max_steps)
     if not succeeded:
         return None
+    poses = np.stack(log.poses)
     tracks = tuple(
-        CameraTrack(c, *sizes[c], intrinsic=env.intrinsics(c, *sizes[c]), extrinsics=np.stack(log.poses[c]))
-        for c in cameras
+        CameraTrack(c, *sizes[c], intrinsic=env.intrinsics(c, *sizes[c]), extrinsics=poses[:, i])
+        for i, c in enumerate(cameras)
     )
     frames = len(log.states)
     period = np.rint(np.arange(frames) * (1e9 / fps)).astype(np.int64)

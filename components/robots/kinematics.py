@@ -55,13 +55,13 @@ def matrix_to_xyzw(rotation: Array) -> Array:
     """Rotation matrix to a unit quaternion, xyzw, with w >= 0."""
     wxyz = np.empty(4)
     mujoco.mju_mat2Quat(wxyz, np.ascontiguousarray(rotation).reshape(9))
-    return np.roll(wxyz if wxyz[0] >= 0 else -wxyz, -1)
+    return (wxyz if wxyz[0] >= 0 else -wxyz)[[1, 2, 3, 0]]
 
 
 def xyzw_to_matrix(quaternion: Array) -> Array:
     """Unit quaternion xyzw to a rotation matrix."""
     out = np.empty(9)
-    mujoco.mju_quat2Mat(out, np.roll(np.asarray(quaternion, float), 1))
+    mujoco.mju_quat2Mat(out, np.asarray(quaternion, float)[[3, 0, 1, 2]])
     return out.reshape(3, 3)
 
 
@@ -168,4 +168,5 @@ class Kinematics:
 
 
 def _small(error: Array) -> bool:
-    return bool(np.abs(error[:3]).max() < TOLERANCE_POSITION and np.abs(error[3:]).max() < TOLERANCE_ANGLE)
+    x, y, z, a, b, c = map(abs, error.tolist())  # far cheaper than NumPy on six numbers
+    return max(x, y, z) < TOLERANCE_POSITION and max(a, b, c) < TOLERANCE_ANGLE

@@ -76,17 +76,32 @@ class SceneRenderer:
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        _drop_stencil(self._context)
 
     def color(self, data: Any, camera: int, width: int, height: int) -> NDArray[np.uint8]:
         """RGB uint8 (height, width, 3), first row on top; its rows lie in memory in the opposite order."""
         image = np.empty((height, width, 3), np.uint8)
-        self._draw(data, camera, width, height, image, None)
+        rect = self._draw(data, camera, width, height)
+        self._mujoco.mjr_readPixels(image, None, rect, self._context)
+        return image[::-1]
+
+    def rgba(self, data: Any, camera: int, width: int, height: int) -> NDArray[np.uint8]:
+        """`color` with a fourth channel of no meaning, uint8 (height, width, 4).
+
+        This is how OpenGL holds the image: to leave a channel out costs ten times a copy.
+        """
+        from OpenGL import GL
+
+        image = np.empty((height, width, 4), np.uint8)
+        self._draw(data, camera, width, height)
+        GL.glReadPixels(0, 0, width, height, GL.GL_RGBA, GL.GL_UNSIGNED_BYTE, array=image)
         return image[::-1]
 
     def depth(self, data: Any, camera: int, width: int, height: int) -> NDArray[np.uint16]:
         """Distance along the optical axis in mm, uint16 (height, width); 0 where nothing is within 65 m."""
         buffer = np.empty((height, width), np.float32)
-        self._draw(data, camera, width, height, None, buffer, flat=True)
+        rect = self._draw(data, camera, width, height, flat=True)
+        self._mujoco.mjr_readPixels(None, buffer, rect, self._context)
         extent = self._model.stat.extent
         near, far = self._model.vis.map.znear * extent, self._model.vis.map.zfar * extent
         # Reversed z: the buffer holds 1 at the near plane and 0 at the far plane.
@@ -97,7 +112,8 @@ class SceneRenderer:
     def segmentation(self, data: Any, camera: int, width: int, height: int) -> NDArray[np.int32]:
         """Geom id of each pixel, int32 (height, width); -1 where there is none."""
         image = np.empty((height, width, 3), np.uint8)
-        self._draw(data, camera, width, height, image, None, flat=True)
+        rect = self._draw(data, camera, width, height, flat=True)
+        self._mujoco.mjr_readPixels(image, None, rect, self._context)
         ids = image[::-1].astype(np.int32) @ np.array([1, 256, 65536], np.int32)
         table = np.full(self._scene.ngeom + 1, -1, np.int32)
         for geom in self._scene.geoms[: self._scene.ngeom]:
@@ -110,7 +126,7 @@ class SceneRenderer:
         gl_context().make_current()
         self._context.free()
 
-    def _draw(self, data: Any, camera: int, width: int, height: int, rgb: Any, depth: Any, flat: bool = False) -> None:
+    def _draw(self, data: Any, camera: int, width: int, height: int, flat: bool = False) -> Any:
         mujoco = self._mujoco
         if not (0 < width <= MAX_WIDTH and 0 < height <= MAX_HEIGHT):
             raise ConfigurationError(f"image size {width}x{height} is outside 1x1 .. {MAX_WIDTH}x{MAX_HEIGHT}")
@@ -123,4 +139,20 @@ class SceneRenderer:
         # Another renderer of this process may have bound its own buffer since.
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         mujoco.mjr_render(rect, self._scene, self._context)
-        mujoco.mjr_readPixels(rgb, depth, rect, self._context)
+        return rect
+
+
+def _drop_stencil(context: Any) -> None:
+    """Give a MuJoCo context's offscreen buffer depth alone, of the same 32 bits.
+
+    MuJoCo asks for a stencil beside it, which only reflections use. A software rasteriser then moves twice the bytes
+    for each pixel, and clears them one by one, since a stencil is to be kept: 8 % of a frame.
+    """
+    import mujoco
+    from OpenGL import GL
+
+    mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, context)
+    GL.glFramebufferRenderbuffer(GL.GL_FRAMEBUFFER, GL.GL_STENCIL_ATTACHMENT, GL.GL_RENDERBUFFER, 0)
+    GL.glBindRenderbuffer(GL.GL_RENDERBUFFER, context.offDepthStencil)
+    size = (context.offWidth, context.offHeight)
+    GL.glRenderbufferStorage(GL.GL_RENDERBUFFER, GL.GL_DEPTH_COMPONENT32F, *size)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 import av
 import numpy as np
@@ -25,7 +26,8 @@ GOP = 15
 X264_OPTIONS = {
     "preset": "ultrafast",
     "tune": "fastdecode",
-    "crf": "20",
+    # Constant: to choose one for every frame (crf), x264 first searches a small copy of it, a third of its work here.
+    "qp": "18",
     "bf": "0",
     "threads": "1",
     # x264 writes its options, with the thread count, into the stream; both are fixed, so equal frames give equal bytes.
@@ -34,16 +36,18 @@ X264_OPTIONS = {
 
 
 class VideoWriter:
-    """Encodes RGB frames as they come, one frame in memory. Use as a context manager; no frames is an error.
+    """Encodes frames as they come, one frame in memory. Use as a context manager; no frames is an error.
 
     H.264, yuv420p (BT.601, limited range), constant frame rate with integer timestamps 0, 1, 2, ... in units of one
     frame, no B-frames, a key frame every `GOP` frames, the index at the front of the file.
     """
 
-    def __init__(self, path: Path, width: int, height: int, fps: int = 30) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, fps: int = 30, pixels: Literal["rgb24", "rgba"] = "rgb24"
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.frames = path, 0
-        self._size = (height, width, 3)
+        self._shape = (height, width, 4 if pixels == "rgba" else 3)
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         stream = self._container.add_stream("libx264", rate=fps, options=dict(X264_OPTIONS))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
@@ -51,16 +55,19 @@ class VideoWriter:
         stream.codec_context.thread_count = 1
         stream.codec_context.time_base = Fraction(1, fps)
         self._stream = stream
-        self._rgb = VideoFrame(width, height, "rgb24")
-        self._pixels = _view(self._rgb)
+        self._frame = VideoFrame(width, height, pixels)
+        self._pixels = _view(self._frame, self._shape)
 
     def write(self, image: NDArray[np.uint8]) -> None:
-        """Append one RGB frame (height, width, 3), uint8, first row on top."""
-        if image.shape != self._size or image.dtype != np.uint8:
-            raise ValueError(f"{self.path.name} takes uint8 {self._size}, not {image.dtype} {image.shape}")
+        """Append one frame, uint8 (height, width, 3), or with `pixels` "rgba" (height, width, 4), first row on top.
+
+        Alpha is not looked at.
+        """
+        if image.shape != self._shape or image.dtype != np.uint8:
+            raise ValueError(f"{self.path.name} takes uint8 {self._shape}, not {image.dtype} {image.shape}")
         np.copyto(self._pixels, image)
         # Only chroma is scaled. Taking its samples as they are is the fastest way, and the truest on flat colours.
-        frame = self._rgb.reformat(format="yuv420p", interpolation=Interpolation.POINT, threads=1)
+        frame = self._frame.reformat(format="yuv420p", interpolation=Interpolation.POINT, threads=1)
         frame.pts, frame.time_base = self.frames, self._stream.codec_context.time_base
         self._container.mux(self._stream.encode(frame))
         self.frames += 1
@@ -85,12 +92,11 @@ class VideoWriter:
             self._container.close()
 
 
-def _view(frame: VideoFrame) -> NDArray[np.uint8]:
-    """(height, width, 3): the memory of an rgb24 frame itself, without the padding at the end of its rows."""
+def _view(frame: VideoFrame, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """`shape` (height, width, channels): the memory of a frame of one plane, without the padding at its rows' ends."""
     plane = frame.planes[0]
     memory = np.frombuffer(memoryview(plane), np.uint8)
-    row, shape = plane.line_size, (frame.height, frame.width, 3)
-    return np.lib.stride_tricks.as_strided(memory, shape, (row, 3, 1))
+    return np.lib.stride_tricks.as_strided(memory, shape, (plane.line_size, shape[2], 1))
 
 
 def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], width: int, height: int, fps: int = 30) -> int:

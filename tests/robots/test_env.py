@@ -71,6 +71,13 @@ def test_simulations_of_one_process_keep_their_images_apart(make: Make) -> None:
     assert not np.array_equal(alone, other)
 
 
+def test_videos_show_what_render_shows(make: Make) -> None:
+    env = make("dual_franka", "press", 1)
+    env.reset(5)
+    for camera in env.cameras:
+        assert np.array_equal(env.rgba(camera, 128, 96)[:, :, :3], env.render(camera, 128, 96))
+
+
 def test_seeds_differ(make: Make) -> None:
     env = make("agibot_g1", "press", 3)
     states, instructions = set(), set()
