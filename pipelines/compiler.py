@@ -1,24 +1,84 @@
-"""Pipelines as KFP YAML: the same text for the same code."""
+"""Pipelines as KFP YAML, and as Kubernetes objects: the same text for the same code and recipe."""
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import inspect
 import os
 import secrets
 from pathlib import Path
+from typing import Any
 
+from data_contracts.base import canonical_json
 from pipelines.catalog import Pipeline
+from pipelines.placement import place
+from pipelines.recipes.base import Recipe
+
+KUBERNETES = "kubernetes"
+"""Beside the YAML files that a person uploads, the folder of those that `kubectl apply` or GitOps takes."""
 
 
-def compile_to(pipeline: Pipeline, folder: Path) -> Path:
-    """Compile `pipeline` into `folder/<name>.yaml`, atomically."""
+def compile_to(pipeline: Pipeline, recipe: Recipe, folder: Path) -> tuple[Path, Path]:
+    """Compile `pipeline` with `recipe` into `folder/<name>.yaml` and, as a Pipeline and its PipelineVersion, into
+    `folder/kubernetes/<name>.yaml`, atomically.
+
+    The recipe's configurations are the parameters' defaults; a run may still give others.
+    """
     from kfp import compiler
+    from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{pipeline.name}.yaml"
-    temporary = folder / f".{secrets.token_hex(4)}.yaml"
+    made = placed(pipeline.load(), recipe)
+    upload, manifest = folder / f"{pipeline.name}.yaml", folder / KUBERNETES / f"{pipeline.name}.yaml"
+    _write(upload, lambda path: compiler.Compiler().compile(made, path))
+    name = made.pipeline_spec.pipeline_info.name
+    options = KubernetesManifestOptions(
+        pipeline_name=name,
+        pipeline_version_name=f"{name}-{hashlib.sha256(upload.read_bytes()).hexdigest()[:12]}",
+        namespace="orrery",
+        include_pipeline_manifest=True,
+    )
+    _write(
+        manifest,
+        lambda path: compiler.Compiler().compile(
+            made, path, kubernetes_manifest_format=True, kubernetes_manifest_options=options
+        ),
+    )
+    return upload, manifest
+
+
+def placed(graph: Any, recipe: Recipe) -> Any:
+    """The KFP pipeline `graph` again, each of its tasks placed, and the recipe's values as its defaults."""
+    from kfp import dsl
+    from kfp.dsl.pipeline_context import Pipeline as Context
+
+    defaults = _defaults(recipe)
+    signature = inspect.signature(graph.pipeline_func)
+    parameters = [p.replace(default=defaults.get(name, p.default)) for name, p in signature.parameters.items()]
+    parameters.sort(key=lambda p: p.default is not p.empty)  # Python wants those without a default first
+
+    @functools.wraps(graph.pipeline_func)
+    def traced(*arguments: Any) -> Any:
+        outputs = graph.pipeline_func(**{p.name: a for p, a in zip(parameters, arguments, strict=True)})
+        for task in Context.get_default_pipeline().tasks.values():
+            place(task, recipe)
+        return outputs
+
+    traced.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    info = graph.pipeline_spec.pipeline_info
+    return dsl.pipeline(name=info.name, display_name=info.display_name, description=info.description)(traced)
+
+
+def _defaults(recipe: Recipe) -> dict[str, Any]:
+    configs = {f"{name}_config": canonical_json(config) for name, config in recipe.stages().items()}
+    return {"seed": recipe.seed, **configs}
+
+
+def _write(target: Path, compile_: Any) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{secrets.token_hex(4)}.yaml")
     try:
-        compiler.Compiler().compile(pipeline.load(), str(temporary))
+        compile_(str(temporary))
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
-    return target

@@ -32,7 +32,7 @@ class Role:
 ROLES = {
     "recording": Role(writes=("raw",)),
     "intake": Role(writes=("datasets", "quarantine"), reads=("raw", "models")),
-    "training": Role(writes=("models", "checkpoints"), reads=("datasets",)),
+    "training": Role(writes=("models", "checkpoints"), reads=("datasets", "evaluations")),
     "evaluation": Role(writes=("evaluations",), reads=("datasets", "models")),
     "release": Role(writes=("models", "evaluations", "channels"), reads=("datasets",)),
     "serving": Role(reads=("models", "evaluations", "channels")),

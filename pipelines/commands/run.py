@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.common import JsonOption, RecipeOption, SetOption, StoreOption, open_store, print_json
+from pipelines.commands.common import (
+    JsonOption,
+    RecipeOption,
+    SetOption,
+    StoreOption,
+    open_store,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from pipelines.runner import Outcome
@@ -62,24 +70,39 @@ def run(
 def compile_(
     pipeline: Annotated[str | None, typer.Argument(metavar="PIPELINE", help="Which one; or --all.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every pipeline.")] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="The recipe. Default: the first of the pipeline's track.", show_default=False),
+    ] = None,
+    settings: SetOption = None,
     out: Annotated[Path, typer.Option("--out", help="The folder for the YAML files.")] = Path("build/pipelines"),
     as_json: JsonOption = False,
 ) -> None:
-    """Write pipelines as KFP YAML, ready for a cluster.
+    """Write pipelines as KFP YAML, and as Kubernetes objects in a folder beside it, with a recipe's values as defaults.
 
-    Example: orrery compile --all --out build/pipelines
+    Example: orrery compile ge_base --recipe bench --set cluster.accelerator=nvidia.com/gpu
     """
     from components.store.errors import ConfigurationError
     from pipelines.catalog import PIPELINES, find
     from pipelines.compiler import compile_to
+    from pipelines.recipes import RECIPES
+    from pipelines.recipes import recipe as load
 
     if every == (pipeline is not None):
         raise ConfigurationError(
             "name one pipeline, or say --all; for example: orrery compile --all --out build/pipelines"
         )
     chosen = list(PIPELINES.values()) if every else [find(str(pipeline))]
-    written = {entry.name: str(compile_to(entry, out)) for entry in chosen}
-    print_json({"compiled": written}) if as_json else print("\n".join(written.values()))
+    written = {}
+    for entry in chosen:
+        upload, manifest = compile_to(
+            entry, load(entry.track, recipe or next(iter(RECIPES[entry.track])), settings or ()), out
+        )
+        written[entry.name] = {"upload": str(upload), "kubernetes": str(manifest)}
+    if as_json:
+        print_json({"compiled": written})
+    else:
+        print_table(("pipeline", "to upload", "to apply"), [(n, *w.values()) for n, w in written.items()], "nothing")
 
 
 def _print_outcome(outcome: Outcome, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from pydantic import Field
 
 from data_contracts.base import Contract
+from pipelines.recipes.cluster import Cluster
 
 
 class Recipe(Contract):
@@ -17,6 +18,7 @@ class Recipe(Contract):
     estimates: dict[str, float] = Field(
         default_factory=dict, description="seconds a stage takes on two cores, until a run has measured them"
     )
+    cluster: Cluster = Cluster()
 
     @abstractmethod
     def stages(self) -> dict[str, Contract]:

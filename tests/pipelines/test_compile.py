@@ -12,6 +12,7 @@ from components.images import names
 from pipelines.catalog import DROP_INTAKE, LOOP, PIPELINES, find
 from pipelines.compiler import compile_to
 from pipelines.kfp_local import tasks
+from pipelines.recipes import RECIPES, recipe
 
 TASKS = {
     "episode_intake": ["robots-record", "agibot-intake"],
@@ -49,8 +50,13 @@ TASKS = {
 
 
 def documents(pipeline: str, folder: Path) -> dict[str, Any]:
-    path = compile_to(find(pipeline), folder)
-    return next(iter(yaml.safe_load_all(path.read_text())))
+    return next(iter(yaml.load_all(compiled(pipeline, folder).read_text(), yaml.CSafeLoader)))
+
+
+def compiled(pipeline: str, folder: Path) -> Path:
+    """The file to upload, with the first recipe of the pipeline's track."""
+    entry = find(pipeline)
+    return compile_to(entry, recipe(entry.track, next(iter(RECIPES[entry.track]))), folder)[0]
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
@@ -74,16 +80,15 @@ def test_kfp_keeps_no_cache_of_its_own(pipeline: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_equal_code_compiles_to_equal_bytes(pipeline: str, tmp_path: Path) -> None:
     """A YAML file that changes by itself cannot be reviewed."""
-    once = compile_to(find(pipeline), tmp_path / "a").read_bytes()
-    assert once == compile_to(find(pipeline), tmp_path / "b").read_bytes()
-    assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / f"{pipeline}.yaml"]
+    assert compiled(pipeline, tmp_path / "a").read_bytes() == compiled(pipeline, tmp_path / "b").read_bytes()
+    left = {path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("*") if path.is_file()}
+    assert left == {f"{pipeline}.yaml", f"kubernetes/{pipeline}.yaml"}
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
 def test_a_component_carries_no_package_installation(pipeline: str, tmp_path: Path) -> None:
     """Images hold all they import; a pip at run time needs a network that a cluster may not have."""
-    compile_to(find(pipeline), tmp_path)
-    assert "pip install" not in (tmp_path / f"{pipeline}.yaml").read_text()
+    assert "pip install" not in compiled(pipeline, tmp_path).read_text()
 
 
 def test_each_pipeline_takes_its_inputs_from_outputs_of_one_before_it() -> None:

@@ -1,0 +1,106 @@
+"""Where the steps of a compiled pipeline run: the one place for resources, time-outs, retries, secrets and volumes.
+
+All of it comes from the recipe. `kfp.local` knows nothing of it, so it is added when a pipeline is compiled, and the
+pipelines stay a table of contents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from components.images import image
+from components.store.access import KEY_FILE, SECRET_FILE
+from components.store.errors import ConfigurationError
+from data_contracts.base import Contract
+from pipelines.recipes.base import Recipe
+
+if TYPE_CHECKING:
+    from kfp.dsl import PipelineTask
+
+USER = 65532
+"""Who a step is in its image: `USER` of every Dockerfile."""
+
+ROLES = {
+    "robots-record": "recording",
+    "agibot-adopt": "recording",
+    "agibot-intake": "intake",
+    "ge-base-frames": "intake",
+    "ge-base-codec": "training",
+    "ge-base-stage1": "training",
+    "ge-base-stage2": "training",
+    "ge-act-pretrain": "training",
+    "ge-act-adapt": "training",
+    "ge-act-specialize": "training",
+    "ge-act-from-scratch": "training",
+    "ge-act-evaluate": "evaluation",
+    "release-gate": "release",
+    "release-publish": "release",
+    "release-check": "release",
+    "release-candidate": "release",
+    "release-language-gate": "release",
+    "release-language-publish": "release",
+    "dft-problems": "intake",
+    "dft-adopt-chats": "intake",
+    "dft-validate": "intake",
+    "dft-sample": "intake",
+    "dft-adopt-model": "training",
+    "dft-base": "training",
+    "dft-train": "training",
+    "dft-dpo": "training",
+    "dft-evaluate": "evaluation",
+    "dft-analyse": "evaluation",
+    "r-zero-challenger": "training",
+    "r-zero-questions": "intake",
+    "r-zero-labels": "intake",
+    "r-zero-solver": "training",
+    "r-zero-select": "training",
+}
+"""Whose credentials a component gets: its role in `components.store.access`."""
+
+
+def place(task: PipelineTask, recipe: Recipe) -> None:
+    """Ask for what `recipe.cluster` says, for as many processes as the task's stage starts.
+
+    Raises ConfigurationError for a component whose role is not known.
+    """
+    from kfp import kubernetes
+
+    cluster, role = recipe.cluster, role_of(task.component_spec.name)
+    count = processes(recipe.stages(), task)
+    memory = cluster.memory_gib * count + cluster.shared_memory_gib  # what lies in /dev/shm counts as memory
+    task.set_cpu_request(f"{cluster.cpus * count:g}")
+    task.set_memory_request(f"{memory:g}Gi").set_memory_limit(f"{memory:g}Gi")
+    task.set_retry(cluster.retries, f"{cluster.retry_seconds}s", 2.0, "3600s")
+    task.set_env_variable("ORRERY_IMAGE", task.container_spec.image)
+    kubernetes.set_timeout(task, int(cluster.hours * 3600))
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    kubernetes.add_pod_label(task, "orrery/store-client", "true")
+    kubernetes.use_config_map_as_env(task, "store", {"MINIO_ENDPOINT": "MINIO_ENDPOINT"})
+    keys = {KEY_FILE: "AWS_ACCESS_KEY_ID", SECRET_FILE: "AWS_SECRET_ACCESS_KEY"}
+    kubernetes.use_secret_as_env(task, f"store-{role}", keys)
+    kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=f"{cluster.scratch_gib:g}Gi")
+    kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=f"{cluster.shared_memory_gib:g}Gi")
+    if cluster.accelerator and (role in ("training", "evaluation") or task.container_spec.image == image("rollout")):
+        task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(count if role == "training" else 1)
+        kubernetes.add_toleration(task, key=cluster.accelerator, operator="Exists", effect="NoSchedule")
+
+
+def role_of(component: str) -> str:
+    """Raises ConfigurationError for a component that has none."""
+    if component not in ROLES:
+        raise ConfigurationError(
+            f"component {component!r} has no role in the store; give it one in pipelines/placement.py"
+        )
+    return ROLES[component]
+
+
+def processes(stages: Mapping[str, Contract], task: PipelineTask) -> int:
+    """How many processes the task's stage starts: its training's ranks, or its own `processes`, else one."""
+    config = stages.get(task.inputs["config"].name.removesuffix("_config"))
+    for holder in (getattr(config, "train", None), getattr(getattr(config, "tune", None), "train", None), config):
+        count = getattr(holder, "processes", None)
+        if isinstance(count, int):
+            return count
+    return 1

@@ -1,0 +1,23 @@
+"""What a recipe asks of a cluster."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from data_contracts.base import Contract
+
+
+class Cluster(Contract):
+    """The steps of a compiled pipeline on their nodes. A stage that starts several processes gets several shares."""
+
+    accelerator: str = Field(
+        default="", pattern=r"^$|^[a-z0-9.-]+/[a-z0-9.-]+$",
+        description="what training gets one of for each process, sampling and evaluation one, e.g. nvidia.com/gpu",
+    )  # fmt: skip
+    cpus: float = Field(default=1.0, gt=0, description="CPUs for each process")
+    memory_gib: float = Field(default=3.0, gt=0, description="memory for each process, shared memory not counted")
+    shared_memory_gib: float = Field(default=1.0, gt=0, description="/dev/shm of a step: all-reduce, data loading")
+    scratch_gib: float = Field(default=20.0, gt=0, description="/tmp of a step: what it fetches and writes")
+    hours: float = Field(default=24.0, gt=0, le=24 * 30, description="after which a step is ended")
+    retries: int = Field(default=2, ge=0, le=10, description="a step that fails starts again, from its last checkpoint")
+    retry_seconds: int = Field(default=60, ge=1, description="before the first retry; twice as long before each next")

@@ -1,0 +1,200 @@
+"""What a compiled step asks of a cluster. If these fail, a step is refused, starves others, or may do too much."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.images import image
+from components.store import access
+from pipelines.catalog import PIPELINES, find
+from pipelines.compiler import compile_to
+from pipelines.placement import ROLES
+from pipelines.recipes import RECIPES, recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+Document = dict[str, Any]
+
+STAGE1_ON_GPUS: Document = {
+    "image": image("trainer"),
+    "resources": {
+        "cpuRequest": 8.0,
+        "resourceCpuRequest": "8",
+        "memoryRequest": 25.769803776,
+        "resourceMemoryRequest": "24Gi",
+        "memoryLimit": 25.769803776,
+        "resourceMemoryLimit": "24Gi",
+        "accelerator": {
+            "count": "4",
+            "type": "nvidia.com/gpu",
+            "resourceCount": "4",
+            "resourceType": "nvidia.com/gpu",
+        },
+    },
+    "env": [{"name": "ORRERY_IMAGE", "value": image("trainer")}],
+    "retryPolicy": {
+        "maxRetryCount": 3,
+        "backoffDuration": "30s",
+        "backoffFactor": 2.0,
+        "backoffMaxDuration": "3600s",
+    },
+    "kubernetes": {
+        "activeDeadlineSeconds": "5400",
+        "configMapAsEnv": [
+            {
+                "configMapName": "store",
+                "configMapNameParameter": {"runtimeValue": {"constant": "store"}},
+                "keyToEnv": [{"configMapKey": "MINIO_ENDPOINT", "envVar": "MINIO_ENDPOINT"}],
+                "optional": False,
+            }
+        ],
+        "emptyDirMounts": [
+            {"mountPath": "/tmp", "sizeLimit": "20Gi", "volumeName": "tmp"},
+            {"medium": "Memory", "mountPath": "/dev/shm", "sizeLimit": "16Gi", "volumeName": "shm"},
+        ],
+        "imagePullPolicy": "IfNotPresent",
+        "podMetadata": {"labels": {"orrery/store-client": "true"}},
+        "secretAsEnv": [
+            {
+                "keyToEnv": [
+                    {"envVar": "AWS_ACCESS_KEY_ID", "secretKey": "access-key-id"},
+                    {"envVar": "AWS_SECRET_ACCESS_KEY", "secretKey": "secret-access-key"},
+                ],
+                "optional": False,
+                "secretName": "store-training",
+                "secretNameParameter": {"runtimeValue": {"constant": "store-training"}},
+            }
+        ],
+        "securityContext": {"runAsGroup": "65532", "runAsNonRoot": True, "runAsUser": "65532"},
+        "tolerations": [{"effect": "NoSchedule", "key": "nvidia.com/gpu", "operator": "Exists"}],
+    },
+}
+"""Everything that `ge_base.stage1` asks for with the settings of the test below."""
+
+
+def compiled(pipeline: str, folder: Path, *settings: str) -> tuple[Document, Document]:
+    """The pipeline's specification and what it says to Kubernetes."""
+    entry = find(pipeline)
+    upload, _ = compile_to(entry, recipe(entry.track, next(iter(RECIPES[entry.track])), settings), folder)
+    spec, platform = yaml.load_all(upload.read_text(), yaml.CSafeLoader)
+    return spec, platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+
+
+def test_a_step_asks_for_what_the_recipe_says(tmp_path: Path) -> None:
+    """The whole of one step, so that nothing is added or lost unseen."""
+    settings = (
+        "cluster.accelerator=nvidia.com/gpu", "cluster.cpus=2", "cluster.memory_gib=2", "cluster.shared_memory_gib=16",
+        "cluster.hours=1.5", "cluster.retries=3", "cluster.retry_seconds=30",
+        "stage1.train.processes=4", "stage1.train.batch_size=8",
+    )  # fmt: skip
+    spec, kubernetes = compiled("ge_base", tmp_path, *settings)
+    container = spec["deploymentSpec"]["executors"]["exec-ge-base-stage1"]["container"]
+    asked = {key: container[key] for key in ("image", "resources", "env")}
+    asked["retryPolicy"] = spec["root"]["dag"]["tasks"]["ge-base-stage1"]["retryPolicy"]
+    asked["kubernetes"] = kubernetes["exec-ge-base-stage1"]
+    assert asked == STAGE1_ON_GPUS
+
+
+def test_accelerators_go_to_steps_that_use_them(tmp_path: Path) -> None:
+    """Breaks if recording held a GPU for hours, or sampling started without one."""
+    held = {}
+    for pipeline in ("episode_intake", "ge_base", "ge_act", "dft"):
+        spec, _ = compiled(pipeline, tmp_path, "cluster.accelerator=nvidia.com/gpu")
+        for name, executor in spec["deploymentSpec"]["executors"].items():
+            held[name.removeprefix("exec-")] = "accelerator" in executor["container"]["resources"]
+    assert {name for name, holds in held.items() if not holds} >= {
+        "robots-record", "agibot-intake", "ge-base-frames", "dft-problems", "dft-validate"
+    }  # fmt: skip
+    assert all(held[name] for name in ("ge-base-codec", "ge-act-specialize", "ge-act-evaluate", "dft-evaluate"))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_step_is_bounded_and_has_its_own_roles_credentials(pipeline: str, tmp_path: Path) -> None:
+    spec, kubernetes = compiled(pipeline, tmp_path)
+    for label, executor in spec["deploymentSpec"]["executors"].items():
+        said = kubernetes[label]
+        assert executor["container"]["resources"].keys() >= {"resourceCpuRequest", "resourceMemoryLimit"}, label
+        assert int(said["activeDeadlineSeconds"]) > 0, label
+        assert said["securityContext"]["runAsNonRoot"] is True, label
+        [secret] = said["secretAsEnv"]
+        component = re.sub(r"^exec-|-\d+$", "", label)  # a component's second task is its name and a number
+        assert secret["secretName"] == f"store-{ROLES[component]}", label
+    for name, task in spec["root"]["dag"]["tasks"].items():
+        if "executorLabel" in spec["components"][task["componentRef"]["name"]]:
+            assert task["retryPolicy"]["maxRetryCount"] > 0, name
+
+
+def test_the_recipes_values_are_a_runs_defaults(tmp_path: Path) -> None:
+    """Breaks if a person who uploads a pipeline had to type its configurations."""
+    spec, _ = compiled("ge_base", tmp_path)
+    parameters = spec["root"]["inputDefinitions"]["parameters"]
+    assert {name for name, p in parameters.items() if "defaultValue" not in p} == {"store", "dataset"}
+    assert '"frames":57' in parameters["stage1_config"]["defaultValue"].replace(" ", "")
+
+
+def test_the_kubernetes_objects_carry_the_same_pipeline(tmp_path: Path) -> None:
+    """A version is named by its content: applied again it is the same one, and a changed pipeline is a new one."""
+    entry = find("episode_intake")
+    upload, manifest = compile_to(entry, recipe("robots", "tiny"), tmp_path)
+    spec, platform = yaml.load_all(upload.read_text(), yaml.CSafeLoader)
+    pipeline, version = yaml.load_all(manifest.read_text(), yaml.CSafeLoader)
+    assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"] == "episode-intake"
+    assert version["spec"]["pipelineSpec"] == spec
+    assert version["spec"]["platformSpec"] == platform
+    _, changed = compile_to(entry, recipe("robots", "tiny", ["cluster.retries=0"]), tmp_path)
+    _, other = yaml.load_all(changed.read_text(), yaml.CSafeLoader)
+    assert other["metadata"]["name"] != version["metadata"]["name"]
+
+
+def test_a_components_role_may_write_what_its_stage_publishes() -> None:
+    """Breaks if a stage ended with "access denied" after its work was done."""
+    published = dict(kinds())
+    assert published.keys() == ROLES.keys(), "every component has a role, and every role a component"
+    for component, kind in published.items():
+        assert kind in access.ROLES[ROLES[component]].writes, component
+
+
+def kinds() -> Iterator[tuple[str, str]]:
+    """Each component, and the folder that its stage publishes into: the `kind` of its run_stage, as the source says."""
+    for file in sorted(ROOT.glob("components/*/component.py")):
+        functions = functions_of(file.with_name("stages.py"))
+        for shell in [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]:
+            [stage] = [
+                node.names[0].name
+                for node in shell.body
+                if isinstance(node, ast.ImportFrom) and str(node.module).endswith(".stages")
+            ]
+            found = {
+                keyword.value.value
+                for call in calls(functions, stage)
+                for keyword in call.keywords
+                if keyword.arg == "kind" and isinstance(keyword.value, ast.Constant)
+            }
+            [kind] = found
+            yield shell.name.replace("_", "-"), kind
+
+
+def functions_of(file: Path) -> dict[str, ast.FunctionDef]:
+    """The functions of a stages module, with those that it takes from another one."""
+    body = ast.parse(file.read_text()).body
+    own = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).endswith(".stages"):
+            own = functions_of(ROOT / f"{str(node.module).replace('.', '/')}.py") | own
+    return own
+
+
+def calls(functions: dict[str, ast.FunctionDef], name: str) -> Iterator[ast.Call]:
+    """The calls that a function makes, itself or through functions of its module."""
+    for node in ast.walk(functions[name]):
+        if isinstance(node, ast.Call):
+            yield node
+            if isinstance(node.func, ast.Name) and node.func.id in functions and node.func.id != name:
+                yield from calls(functions, node.func.id)
