@@ -72,8 +72,8 @@ def find_upload(store: Store, config: AdoptConfig) -> Upload:
         upload = _from_store(store, source, source)
     if not upload.files:
         raise ConfigurationError(
-            f"{source} holds no file: it must be a folder here, a prefix in {store.url}, or a store's URL with "
-            "task_info/, observations/, parameters/ and proprio_stats/ in it"
+            f"{source} holds no file: it must be a file or folder here, a prefix in {store.url}, or the URL of a store "
+            "that holds them"
         )
     if config.fingerprint not in ("", upload.fingerprint):
         raise ConfigurationError(

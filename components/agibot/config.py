@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data_contracts.base import Contract
-from data_contracts.embodiment import load_embodiment
+from data_contracts.profile import Profile, load_profile
 
 
 class IntakeConfig(Contract):
@@ -20,12 +20,18 @@ class IntakeConfig(Contract):
     )
     calibration: bool = Field(default=True, description="every camera must have intrinsics and aligned extrinsics")
     repair: bool = Field(default=True, description="mend what can be mended provably; else such episodes are refused")
+    profile: Profile = Field(default_factory=Profile, description="thresholds of a robot or task; a name loads one")
     chunk: int = Field(default=54, ge=1, description="steps over which `relative` action statistics are taken")
     strips: int = Field(default=12, ge=0, description="episodes of which a film strip is kept for reports")
 
+    @field_validator("profile", mode="before")
+    @classmethod
+    def _load(cls, value: object) -> object:
+        return load_profile(value) if isinstance(value, str) else value
+
     @model_validator(mode="after")
     def _known(self) -> IntakeConfig:
-        embodiment = load_embodiment(self.embodiment)  # its ValueError lists the known ones
+        embodiment = self.profile.robot(self.embodiment)  # its ValueError lists the known ones
         known = [camera.name for camera in embodiment.cameras]
         for camera in self.cameras:
             if camera not in known:

@@ -5,24 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.agibot.config import IntakeConfig
+from components.agibot.contract import check_contract, require
 from components.agibot.drop import open_drop
+from components.agibot.page import intake_page
 from components.agibot.publish import publish
 from components.agibot.quarantine import nothing_usable, quarantine
 from components.agibot.validate import count_reasons, examine_drop, make_settings, report
 from components.store.stage import Workspace
 from components.telemetry.progress import progress
+from components.telemetry.report import write
 from data_contracts.lineage import Metric
 
 
 def take_in(ws: Workspace, config: IntakeConfig) -> dict[str, Metric]:
     """Build the dataset version in `ws.out` from the input `raw`.
 
-    Raises OrreryError if no episode is usable; the reports of bad ones are in the store by then.
+    Raises OrreryError if no episode is usable, or if together they do not keep the dataset's contract; the reports
+    of bad ones are in the store by then.
     """
     raw, work = ws.inputs["raw"], ws.scratch / "episodes"
     work.mkdir(exist_ok=True)
     drop = open_drop(ws.fetch_tree("raw"))
-    settings = make_settings(config.embodiment, config.cameras, config.calibration, config.repair)
+    settings = make_settings(config.embodiment, config.cameras, config.calibration, config.repair, config.profile)
     with progress(len(drop.episodes), "validating", "episodes") as bar:
         examined = examine_drop(drop, settings, work, advance=bar.advance)
     origin = {"prefix": raw.prefix, "fingerprint": raw.fingerprint}
@@ -30,8 +34,11 @@ def take_in(ws: Workspace, config: IntakeConfig) -> dict[str, Metric]:
     quarantine(ws.store, place, examined, drop.episodes, work, origin)
     if not any(e.usable for e in examined):
         raise nothing_usable(raw.prefix, place, examined)
+    outcomes = check_contract(examined)
+    require(outcomes, raw.prefix)
     document = report(raw.prefix, examined, settings)
     publish(ws.out, config, Path(work), drop.episodes, examined, document, origin)
+    write(intake_page(raw.prefix, examined, settings, work, outcomes), ws.out / "report.html")
     total = document.summary
     return {
         "episodes": total.accepted + total.repaired, "accepted": total.accepted, "repaired": total.repaired,

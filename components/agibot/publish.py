@@ -28,7 +28,7 @@ from components.agibot.tables import TableFiles, table_of
 from components.agibot.videos import VideoJoiner, VideoPlace, video_path
 from components.telemetry.progress import progress
 from data_contracts.dataset import DatasetManifest, EpisodeEntry, SpaceStatistics
-from data_contracts.embodiment import Embodiment, load_embodiment
+from data_contracts.embodiment import Embodiment
 from data_contracts.report import ValidationReport
 
 _BATCH = 500
@@ -76,7 +76,7 @@ class Version:
 
     @property
     def robot(self) -> Embodiment:
-        return load_embodiment(self.config.embodiment)
+        return self.config.profile.robot(self.config.embodiment)
 
     @property
     def frames(self) -> int:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
+from components.agibot.across import compare
 from components.agibot.drop import Drop, open_drop
 from components.agibot.examine import Examined, Job, Settings, examine, stem
 from components.agibot.pool import Failure, run_tasks
 from components.store.errors import ConfigurationError
 from components.telemetry.progress import progress
 from data_contracts.catalogue import finding, thresholds
-from data_contracts.embodiment import load_embodiment
+from data_contracts.profile import Profile, load_profile
 from data_contracts.report import Summary, ValidationReport
 
 
@@ -26,32 +29,45 @@ def validate(
     cameras: Sequence[str] = ("head_color", "hand_left_color", "hand_right_color"),
     calibration: bool = True,
     repair: bool = True,
+    profile: str = "",
+    page: Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
 ) -> ValidationReport:
     """Validate the drop at `source`, a folder or a tar. Shows progress on stderr unless `quiet`.
 
+    With `page`, an HTML report with pictures is written there; it takes room for the usable episodes' arrays meanwhile.
     A finding that belongs to no episode is listed under episode_id -1 (and task_id -1 if it belongs to no task).
-    Raises ConfigurationError if there is nothing at `source` or the embodiment or a camera is unknown.
+    Raises ConfigurationError if there is nothing at `source` or the embodiment, a camera or the profile is unknown.
     """
-    settings = make_settings(embodiment, cameras, calibration, repair)
+    settings = make_settings(embodiment, cameras, calibration, repair, profile)
     drop = open_drop(Path(source))
-    with progress(len(drop.episodes), "validating", "episodes", quiet=quiet) as bar:
-        examined = examine_drop(drop, settings, workers=workers, advance=lambda: bar.advance(1))
+    with TemporaryDirectory() if page else nullcontext() as folder:
+        work = Path(folder) if folder else None
+        with progress(len(drop.episodes), "validating", "episodes", quiet=quiet) as bar:
+            examined = examine_drop(drop, settings, work, workers, lambda: bar.advance(1))
+        if page is not None:
+            from components.agibot.page import intake_page
+            from components.telemetry.report import write
+
+            write(intake_page(str(source), examined, settings, work), page)
     return report(str(source), examined, settings)
 
 
-def make_settings(embodiment: str, cameras: Sequence[str], calibration: bool, repair: bool) -> Settings:
-    """Checked settings. Raises ConfigurationError that lists what is known."""
+def make_settings(
+    embodiment: str, cameras: Sequence[str], calibration: bool, repair: bool, profile: Profile | str = ""
+) -> Settings:
+    """Checked settings; a profile that is text names one, or a file. Raises ConfigurationError that lists the known."""
     try:
-        robot = load_embodiment(embodiment)
+        known_profile = profile if isinstance(profile, Profile) else load_profile(profile) if profile else Profile()
+        settings = Settings(embodiment, tuple(cameras), calibration, repair, known_profile)
+        known = [c.name for c in settings.robot.cameras]
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
-    known = [c.name for c in robot.cameras]
     for camera in cameras:
         if camera not in known:
             raise ConfigurationError(f"{embodiment} has no camera {camera!r}; it has {', '.join(known)}")
-    return Settings(embodiment, tuple(cameras), calibration, repair)
+    return settings
 
 
 def examine_drop(
@@ -77,7 +93,7 @@ def examine_drop(
         done[missing[position]] = _crashed(jobs[position], result) if isinstance(result, Failure) else result
         if advance:
             advance()
-    return refuse_copies([done[n] for n in range(len(sources))]) + _about_drop(drop)
+    return compare([done[n] for n in range(len(sources))], settings) + _about_drop(drop)
 
 
 def _deadline(job: Job) -> float:
@@ -108,20 +124,6 @@ def next_blob(job: Job) -> str:
     """A place to start looking at an episode's files."""
     first = next(iter(job.source.blobs()), None)
     return first.name if first else ""
-
-
-def refuse_copies(examined: list[Examined]) -> list[Examined]:
-    """Of usable episodes that move exactly alike, the first in key order is kept."""
-    first: dict[str, Examined] = {}
-    out = []
-    for episode in examined:
-        original = first.setdefault(episode.motion, episode) if episode.usable and episode.motion else episode
-        if original is not episode:
-            message = f"all {episode.frames} frames move as in task {original.task_id}, episode {original.episode_id}"
-            found = finding("duplicate.episode", message, f"task {original.task_id}, episode {original.episode_id}")
-            episode = episode.model_copy(update={"verdict": "quarantined", "findings": (*episode.findings, found)})
-        out.append(episode)
-    return out
 
 
 def _about_drop(drop: Drop) -> list[Examined]:

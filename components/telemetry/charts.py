@@ -22,9 +22,10 @@ import numpy as np
 from components.telemetry.report import Svg, Tone
 
 P = ParamSpec("P")
-INK, SOFT, LINE = "#010203", "#010204", "#010205"
+INK, SOFT, LINE, BAD = "#010203", "#010204", "#010205", "#010206"
 SERIES = ("#010211", "#010212", "#010213", "#010214", "#010215")
-_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line"} | {c: f"--series-{i + 1}" for i, c in enumerate(SERIES)}
+_VARIABLES = {INK: "--ink", SOFT: "--soft", LINE: "--line", BAD: "--bad"}
+_VARIABLES |= {colour: f"--series-{i + 1}" for i, colour in enumerate(SERIES)}
 _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "orrery", "font.size": 11, "text.parse_math": False,
     "axes.facecolor": "none",
@@ -75,9 +76,18 @@ def _styled(draw: Callable[P, Svg]) -> Callable[P, Svg]:
 
 
 @_styled
-def curves(lines: Sequence[Curve], x_label: str, y_label: str, log_y: bool = False, height: float = 2.6) -> Svg:
-    """A line chart. `log_y` is honoured only if all values are positive."""
+def curves(
+    lines: Sequence[Curve],
+    x_label: str,
+    y_label: str,
+    log_y: bool = False,
+    height: float = 2.6,
+    shaded: Sequence[tuple[float, float]] = (),
+) -> Svg:
+    """A line chart. `log_y` is honoured only if all values are positive; `shaded` are stretches of x that are bad."""
     figure, axes = _figure(7.2, height)
+    for start, end in shaded:
+        axes.axvspan(start - 0.5, end + 0.5, color=BAD, alpha=0.18, linewidth=0)
     positive = all((line.finite()[1] > 0).all() for line in lines)
     for i, line in enumerate(lines):
         x, y = _thin(*line.finite())

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from components.store.api import Store
     from data_contracts.dataset import DatasetManifest
     from data_contracts.lineage import StageRecord
+    from data_contracts.report import ValidationReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Dataset versions: list, show, diff.")
 DatasetArgument = Annotated[
@@ -64,25 +65,25 @@ def show(dataset: DatasetArgument, store: StoreOption = None, as_json: JsonOptio
 
 @app.command("diff", epilog="Example: orrery datasets diff tiny/0123456789abcdef tiny")
 def diff(old: DatasetArgument, new: DatasetArgument, store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Which episodes one version has and the other has not, or has otherwise."""
+    """What one version has otherwise: episodes that came, went, were mended or refused with the reason, and drift."""
+    from data_contracts.changes import changes
+
     opened = open_store(store)
-    before, after = (
-        {(e.task_id, e.episode_id): e for e in manifest_of(opened, find(opened, name)).episodes} for name in (old, new)
-    )
-    changed = [k for k in before.keys() & after.keys() if before[k].source_sha256 != after[k].source_sha256]
-    document = {
-        name: [{"task_id": t, "episode_id": e} for t, e in sorted(ids)]
-        for name, ids in (
-            ("added", after.keys() - before.keys()),
-            ("removed", before.keys() - after.keys()),
-            ("changed", changed),
-        )
-    }
+    records = [find(opened, name) for name in (old, new)]
+    (before, was), (after, now) = ((manifest_of(opened, r), report_of(opened, r)) for r in records)
+    document = changes(before, was, after, now).model_dump(mode="json")
     if as_json:
         print_json(document)
         return
-    rows = [(name, e["task_id"], e["episode_id"]) for name, found in document.items() for e in found]
-    print_table(("change", "task", "episode"), rows, "the same episodes")
+    drift = document.pop("drift")
+    rows = [
+        (name, e["task_id"], e["episode_id"], ", ".join(e.get("codes", ())))
+        for name, found in document.items()
+        for e in found
+    ]
+    print_table(("change", "task", "episode", "reasons"), rows, "the same episodes")
+    shifts = ", ".join(f"{space} {shift:.2f}" for space, shift in drift.items())
+    print(f"largest shift of a mean action, in standard deviations: {shifts or 'not comparable'}")
 
 
 def published(store: Store) -> Iterator[StageRecord]:
@@ -111,3 +112,10 @@ def manifest_of(store: Store, record: StageRecord) -> DatasetManifest:
 
     ref = record.object("manifest.json")
     return DatasetManifest.model_validate_json(store.read(f"{record.prefix}/manifest.json", ref.sha256))
+
+
+def report_of(store: Store, record: StageRecord) -> ValidationReport:
+    from data_contracts.report import ValidationReport
+
+    ref = record.object("report.json")
+    return ValidationReport.model_validate_json(store.read(f"{record.prefix}/report.json", ref.sha256))

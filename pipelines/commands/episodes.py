@@ -68,12 +68,19 @@ def validate(
         Path, typer.Argument(metavar="SOURCE", help="A raw drop: a folder with task_info and its parts.")
     ],
     embodiment: Annotated[str, typer.Option("--embodiment", help="The robot.")] = "agibot_g1",
+    profile: Annotated[
+        str, typer.Option("--profile", help="A team's own thresholds: a JSON file, or 'simulation'.")
+    ] = "",
+    repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Mend what can be mended provably.")] = True,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Also write a report with pictures there.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every episode of a raw drop. Exit code 1 if one must be quarantined."""
     from components.agibot import validate as intake
 
-    report = intake.validate(source, embodiment=embodiment)
+    report = intake.validate(source, embodiment=embodiment, profile=profile, repair=repair, page=html)
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:

@@ -17,12 +17,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from components.agibot.across import compare
 from components.agibot.config import AdoptConfig, IntakeConfig
 from components.agibot.dataset import Dataset
 from components.agibot.drop import open_drop
-from components.agibot.examine import Examined, Job, Settings, examine
+from components.agibot.examine import Examined, Job, examine
+from components.agibot.reading import Settings
 from components.agibot.stages import adopt, intake
-from components.agibot.validate import refuse_copies
 from components.robots.config import RecordConfig, TaskPlan
 from components.robots.raw_layout import EpisodeFiles
 from components.store.api import Store
@@ -105,9 +106,9 @@ class RawDrop:
             found += [RawEpisode(EpisodeFiles(self.root, task_id, i)) for i in ids]
         return found
 
-    def copy(self, root: Path, episodes: int) -> RawDrop:
-        """The first `episodes` of this drop in a folder of their own, which may be damaged."""
-        kept = self.episodes[:episodes]
+    def copy(self, root: Path, episodes: int | list[RawEpisode]) -> RawDrop:
+        """The first `episodes` of this drop, or those named, in a folder of their own, which may be damaged."""
+        kept = self.episodes[:episodes] if isinstance(episodes, int) else episodes
         for tree in ("observations", "parameters", "proprio_stats"):
             for episode in kept:
                 part = Path(tree) / str(episode.files.task_id) / str(episode.files.episode_id)
@@ -192,7 +193,7 @@ def published(recorded: RawDrop, tmp_path_factory: pytest.TempPathFactory) -> Pu
 
 def examine_all(root: Path, settings: Settings = HEAD_ONLY) -> list[Examined]:
     """Every episode of a drop, examined in this process."""
-    return refuse_copies([examine(Job(source, settings)) for source in open_drop(root).episodes.values()])
+    return compare([examine(Job(source, settings)) for source in open_drop(root).episodes.values()], settings)
 
 
 def findings(root: Path, settings: Settings = HEAD_ONLY) -> list[Finding]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from components.agibot.checks.evidence import Evidence
 from components.agibot.checks.places import frames, in_file
 from components.agibot.proprio import PARTS, Array, Proprio
 from data_contracts.catalogue import finding
@@ -89,9 +90,9 @@ def _index_problem(index: NDArray[np.int64], n: int) -> str:
     return ""
 
 
-def check_copied(arrays: dict[str, NDArray[Any]]) -> Iterator[Finding]:
+def check_copied(evidence: Evidence) -> Iterator[Finding]:
     """How often the arms' action is the state itself."""
-    state, action = arrays.get("state/joint/position"), arrays.get("action/joint/position")
+    state, action = (evidence.arrays.get(f"{group}/joint/position") for group in ("state", "action"))
     if state is None or action is None or state.shape != action.shape:
         return
     share = float((state == action).all(axis=1).mean())

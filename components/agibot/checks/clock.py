@@ -7,21 +7,26 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from components.agibot.checks.places import frames, in_file
-from data_contracts.catalogue import finding, thresholds
+from components.agibot.checks.evidence import Evidence
+from components.agibot.checks.places import after, frames, in_file
+from components.agibot.proprio import TIMESTAMP
+from data_contracts.catalogue import Thresholds, finding
 from data_contracts.reasons import Finding
 
-_WHERE = in_file("timestamp")
+_WHERE = in_file(TIMESTAMP)
 
 
-def check_clock(stamps: NDArray[np.int64], fps: int) -> Iterator[Finding]:
-    """`stamps` (N,) ns must rise at the robot's frame rate."""
-    limits, nominal = thresholds(), 1000.0 / fps
+def check_clock(evidence: Evidence) -> Iterator[Finding]:
+    """The timestamps (N,) ns must rise at the robot's frame rate."""
+    stamps, fps, limits = evidence.arrays.get(TIMESTAMP), evidence.robot.fps, evidence.allowed
+    if stamps is None:
+        return
+    nominal = 1000.0 / fps
     periods = (stamps[1:].astype(np.float64) - stamps[:-1]) / 1e6  # ms; float, since hostile int64 differences overflow
     back = periods <= 0
     if back.any():
         message = f"timestamps don't rise at {int(back.sum())} of {len(stamps)} frames, at worst {periods.min():.3f} ms"
-        yield finding("time.not-increasing", message, f"{_WHERE}, {_after(back)}")
+        yield finding("time.not-increasing", message, f"{_WHERE}, {frames(after(back))}")
         return
     duration, expected = periods.sum() / 1000, (len(stamps) - 1) / fps
     if not 0.1 < duration / expected < 10:
@@ -36,19 +41,21 @@ def check_clock(stamps: NDArray[np.int64], fps: int) -> Iterator[Finding]:
     long = periods > limits.gap_s * 1000
     if long.any():
         message = f"{int(long.sum())} pauses, the longest of {periods.max() / 1000:.3f} s"
-        yield finding("time.gap", message, f"{_WHERE}, {_after(long)}")
+        yield finding("time.gap", message, f"{_WHERE}, {frames(after(long))}")
     short = (periods > limits.short_gap_periods * nominal) & ~long
     if short.any():
         message = f"{int(short.sum())} frame periods exceed {limits.short_gap_periods:g} nominal ones"
-        yield finding("time.short-gap", f"{message}, up to {periods[short].max():.1f} ms", f"{_WHERE}, {_after(short)}")
+        yield finding(
+            "time.short-gap", f"{message}, up to {periods[short].max():.1f} ms", f"{_WHERE}, {frames(after(short))}"
+        )
     usual = periods[~long & ~short]
     if len(usual):
-        yield from _check_usual(usual, nominal, fits)
+        yield from _check_usual(usual, nominal, fits, limits)
 
 
-def _check_usual(periods: NDArray[np.float64], nominal: float, fits: bool) -> Iterator[Finding]:
+def _check_usual(periods: NDArray[np.float64], nominal: float, fits: bool, limits: Thresholds) -> Iterator[Finding]:
     """Mean and evenness of the `periods` (ms) that are no pauses: a pause must not be reported thrice."""
-    limits, share = thresholds(), periods.mean() / nominal
+    share = periods.mean() / nominal
     if fits and abs(share - 1) > limits.duration_tolerance:
         message = f"{len(periods)} frame periods take {periods.sum() / 1000:.3f} s, {share:.3f} of what is expected"
         yield finding("time.unit", message, _WHERE)
@@ -58,8 +65,3 @@ def _check_usual(periods: NDArray[np.float64], nominal: float, fits: bool) -> It
             f"99 % of the frame periods are within {jitter:.1f} ms of {nominal:.2f} ms; {limits.jitter_ms:g} is usual"
         )
         yield finding("time.jitter", message, _WHERE)
-
-
-def _after(mask: NDArray[np.bool_]) -> str:
-    """The frames that come after a bad period."""
-    return frames(np.concatenate([[False], mask]))

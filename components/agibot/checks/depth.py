@@ -6,19 +6,25 @@ import re
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+
 from components.agibot.blob import Blob
-from data_contracts.catalogue import finding
+from components.agibot.checks.evidence import Evidence
+from data_contracts.catalogue import finding, thresholds
 from data_contracts.reasons import Finding
 
 _NAME = re.compile(r"^head_depth_([0-9]{1,9})\.png$")
+SAMPLES = 8
+"""Images that are decoded, evenly spread."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def check_depth(images: dict[str, Blob], count: int) -> Iterator[Finding]:
-    """`images` by file name; an episode without any has no depth, which is fine."""
-    numbers = sorted(int(m[1]) for m in map(_NAME.match, images) if m)
-    if not images:
+def check_depth(evidence: Evidence) -> Iterator[Finding]:
+    """An episode without any depth image has no depth, which is fine."""
+    images, count = evidence.depth, evidence.frames
+    if not images or not count:
         return
+    numbers = sorted(int(m[1]) for m in map(_NAME.match, images) if m)
     if numbers != list(range(count)):
         missing = sorted(set(range(count)) - set(numbers))
         gap = f", frame {missing[0]} is missing" if missing else ""
@@ -29,6 +35,28 @@ def check_depth(images: dict[str, Blob], count: int) -> Iterator[Finding]:
         if problem:
             yield finding("depth.format", f"{name} {problem}", f"depth/{name}")
             return
+    yield from _check_holes(images, evidence.allowed.depth_holes)
+
+
+def _check_holes(images: dict[str, Blob], most: float) -> Iterator[Finding]:
+    """How much of the images holds no depth, judged by a few of them: decoding all would cost more than the videos."""
+    from PIL import Image
+
+    names = sorted(images)
+    chosen = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, SAMPLES).round().astype(int))]
+    empty = []
+    for name in chosen:
+        with images[name].open() as stream:
+            try:
+                with Image.open(stream, formats=("PNG",)) as image:
+                    empty.append(float((np.asarray(image) == 0).mean()))
+            except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+                yield finding("depth.format", f"{name} can't be decoded: {str(error)[:200]}", f"depth/{name}")
+                return
+    share = float(np.mean(empty))
+    if share > most:
+        message = f"{share:.0%} of the pixels of {len(chosen)} depth images hold no depth; up to {most:.0%} is usual"
+        yield finding("depth.holes", message, f"depth/{chosen[int(np.argmax(empty))]}")
 
 
 def _problem(blob: Blob) -> str:
@@ -47,6 +75,6 @@ def _problem(blob: Blob) -> str:
     width, height, bits, colour = struct.unpack(">IIBB", header[16:26])
     if (bits, colour) != (16, 0):
         return f"has {bits} bits of colour type {colour}; depth is 16-bit grey"
-    if not (0 < width <= 1 << 14 and 0 < height <= 1 << 14):
+    if not 0 < width * height <= thresholds().max_pixels:
         return f"claims {width}x{height} pixels"
     return "" if end[4:8] == b"IEND" else "is cut off"

@@ -6,13 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from components.agibot.task_info import Span, TaskEntry
-from data_contracts.catalogue import finding, thresholds
+from components.agibot.checks.evidence import Evidence
+from components.agibot.task_info import Span
+from data_contracts.catalogue import Thresholds, finding
 from data_contracts.reasons import Finding
 
 
-def check_language(entry: TaskEntry, count: int, fps: int) -> Iterator[Finding]:
-    """The entry of an episode of `count` frames; `end == count` is allowed."""
+def check_language(evidence: Evidence) -> Iterator[Finding]:
+    """The episode's entry in task_info; a step may end where the episode does."""
+    entry = evidence.entry
+    if entry is None or not evidence.frames:
+        return
     where = f"task_info, episode {entry.episode_id}"
     if not entry.task_name:
         yield finding("language.no-instruction", "task_name is empty or absent", where)
@@ -22,21 +26,44 @@ def check_language(entry: TaskEntry, count: int, fps: int) -> Iterator[Finding]:
     if not entry.spans:
         yield finding("language.no-spans", "label_info.action_config is empty", where)
         return
-    yield from check_spans(entry.spans, count, fps, where)
+    invalid = list(check_bounds(entry.spans, evidence.frames, where))
+    yield from invalid
+    if not invalid:
+        yield from check_texts(entry.spans, evidence.skills, where)
+        yield from check_cover(entry.spans, evidence.frames, evidence.robot.fps, evidence.allowed, where)
 
 
-def check_spans(spans: tuple[Span, ...], count: int, fps: int, where: str) -> Iterator[Finding]:
-    """Spans must lie in the episode; they should tile it, and say something."""
+def check_bounds(spans: tuple[Span, ...], count: int, where: str) -> Iterator[Finding]:
+    """Spans must lie in the episode."""
     for i, span in enumerate(spans):
         if not 0 <= span.start < span.end <= count:
             message = f"step {i} is frames {span.start} .. {span.end}, the episode has {count}"
             yield finding("language.span-invalid", message, f"{where}, step {i}")
             return
+
+
+def check_texts(spans: tuple[Span, ...], skills: tuple[str, ...], where: str) -> Iterator[Finding]:
+    """Each span should say what is done, in a word of the vocabulary if there is one."""
     empty = [i for i, span in enumerate(spans) if not span.text or not span.skill]
     if empty:
         message = f"{len(empty)} of {len(spans)} steps have no text or no skill"
         yield finding("language.empty-text", message, f"{where}, step {empty[0]}")
-    limits, bounds = thresholds(), np.array(sorted((s.start, s.end) for s in spans))
+    unknown = [i for i, span in enumerate(spans) if skills and span.skill and span.skill not in skills]
+    if unknown:
+        message = f"{len(unknown)} of {len(spans)} steps name a skill like {spans[unknown[0]].skill[:80]!r}"
+        yield finding(
+            "language.unknown-skill", f"{message}, which is not in the profile", f"{where}, step {unknown[0]}"
+        )
+
+
+def check_cover(spans: tuple[Span, ...], count: int, fps: int, limits: Thresholds, where: str) -> Iterator[Finding]:
+    """Spans should tile the episode, in pieces long enough to learn from."""
+    bounds = np.array(sorted((s.start, s.end) for s in spans))
+    lengths = bounds[:, 1] - bounds[:, 0]
+    if lengths.min() < limits.span_frames:
+        i = int(lengths.argmin())
+        message = f"{int((lengths < limits.span_frames).sum())} steps are shorter than {limits.span_frames} frames"
+        yield finding("language.span-short", f"{message}, down to {lengths[i]}", f"{where}, frame {bounds[i, 0]}")
     gaps = bounds[1:, 0] - np.maximum.accumulate(bounds[:, 1])[:-1]
     if len(gaps) and -gaps.min() > limits.span_overlap_frames:
         i = int(gaps.argmin())

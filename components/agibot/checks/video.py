@@ -6,7 +6,6 @@ image sizes are bounded before anything is decoded, and so is the number of fram
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import av
@@ -15,6 +14,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from components.agibot.blob import Blob
+from components.agibot.checks.evidence import VideoInfo
 from data_contracts.catalogue import finding, thresholds
 from data_contracts.embodiment import Camera
 from data_contracts.reasons import Finding
@@ -22,19 +22,15 @@ from data_contracts.reasons import Finding
 SAMPLES = 8
 """Frames of each video that are looked at for statistics and film strips, evenly spread."""
 SAMPLE_SIZE = (160, 120)
+ROW_STEP = 16
+"""Every 16th row of a frame is looked at, and every 16th point of it."""
+BATCH = 32
+PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray")
+"""Formats whose first plane is 8 bits of brightness; others are converted."""
 FORMAT = "mov"
 """FFmpeg's name of the MP4 demuxer."""
 CODECS = ("av1", "h264", "hevc", "mpeg4", "vp9")
 """What a dataset's MP4 files may hold: QuickTime, which the demuxer also reads, carries codecs that MP4 can't."""
-
-
-@dataclass
-class VideoInfo:
-    """What was seen of one video."""
-
-    frames: int = 0
-    samples: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
-    """(S, 120, 160, 3) RGB"""
 
 
 class _Stop(Exception):
@@ -45,8 +41,8 @@ class _Stop(Exception):
         self.finding_code = code
 
 
-def check_video(blob: Blob, camera: Camera, count: int, fps: int) -> tuple[VideoInfo, list[Finding]]:
-    """Decode the whole video of an episode of `count` frames. Never raises for its content."""
+def read_video(blob: Blob, camera: Camera, count: int, fps: int) -> tuple[VideoInfo, list[Finding]]:
+    """Decode the whole video of an episode of `count` frames (0: not known). Never raises for its content."""
     info, findings = VideoInfo(), []
     where = blob.name
     if blob.size == 0:
@@ -64,7 +60,7 @@ def check_video(blob: Blob, camera: Camera, count: int, fps: int) -> tuple[Video
     if len(times) != info.frames:
         message = f"{camera.name} has {len(times)} packets, but {info.frames} frames come out of them"
         findings.append(finding("video.undecodable", message, where))
-    if info.frames != count:
+    if count and info.frames != count:
         message = f"{camera.name} has {info.frames} frames, the episode {count}"
         findings.append(finding("video.frame-count", message, where))
     return info, findings
@@ -111,7 +107,8 @@ def _check_stream(stream: VideoStream, camera: Camera, fps: int, where: str) -> 
 def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, name: str) -> list[int]:
     """Decode every frame into `info`; the packets' times in units of the stream's time base."""
     wanted = set(np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int).tolist())
-    most, times, samples = 2 * count + 1000, [], []
+    most, times, samples = 2 * count + 1000 if count else thresholds().max_frames, [], []
+    seen = _Seen(stream)
     try:
         for packet in container.demux(stream):
             if packet.pts is not None and packet.size:
@@ -122,15 +119,58 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
                 if info.frames in wanted:
                     small = frame.reformat(*SAMPLE_SIZE, format="rgb24")
                     samples.append(small.to_ndarray())
+                seen.add(frame)
                 info.frames += 1
             if info.frames > most:
                 raise _Stop("video.frame-count", f"{name} has more than {most} frames, the episode {count}")
+        seen.finish(info)
     except av.FFmpegError as error:
         message = f"{name}: frame {info.frames} of {count} can't be decoded: {_short(error)}"
         raise _Stop("video.undecodable", message) from None
     if samples:
         info.samples = np.stack(samples)
     return times
+
+
+class _Seen:
+    """Measures frames as they come, a batch at a time: a few rows of brightness of each, copied from the decoder."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        context = stream.codec_context
+        self._shape = (-(-context.height // ROW_STEP), context.width)
+        self._batch = np.empty((BATCH, *self._shape), np.uint8)
+        self._filled = 0
+        self._parts: list[tuple[NDArray[Any], ...]] = []
+
+    def add(self, frame: Any) -> None:
+        if frame.format.name not in PLANAR:
+            frame = frame.reformat(format="yuv420p")
+        plane = frame.planes[0]
+        picture = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height : ROW_STEP, : plane.width]
+        if picture.shape != self._shape:  # of another size than its stream says: it can't be compared with the others
+            return
+        self._batch[self._filled] = picture
+        self._filled += 1
+        if self._filled == BATCH:
+            self._measure()
+
+    def _measure(self) -> None:
+        rows = self._batch[: self._filled]
+        pixels = rows[:, ::2]
+        steps = np.maximum(pixels[:, :, 1:], pixels[:, :, :-1]) - np.minimum(pixels[:, :, 1:], pixels[:, :, :-1])
+        points = rows[:, :, ROW_STEP // 2 :: ROW_STEP]
+        squares = steps.astype(np.uint16) ** 2  # a blur spreads an edge but keeps the sum of its steps
+        self._parts.append((points.copy(), points.mean(axis=(1, 2)), squares.mean(axis=(1, 2))))
+        self._filled = 0
+
+    def finish(self, info: VideoInfo) -> None:
+        """Put what was seen into `info`. Video brightness 16 .. 235 becomes 0 .. 255."""
+        if self._filled:
+            self._measure()
+        if self._parts:
+            points, brightness, sharpness = (np.concatenate(part) for part in zip(*self._parts, strict=True))
+            info.points, info.sharpness = points, sharpness.astype(np.float32)
+            info.brightness = ((brightness - 16) * (255 / 219)).clip(0, 255).astype(np.float32)
 
 
 def _check_times(times: list[int], stream: VideoStream, camera: Camera, fps: int, where: str) -> list[Finding]:

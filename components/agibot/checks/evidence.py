@@ -1,0 +1,76 @@
+"""What was read of one episode, as the checks see it. A part that is absent or can't be read is empty here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.agibot.blob import Blob
+from components.agibot.task_info import TaskEntry
+from data_contracts.catalogue import Thresholds
+from data_contracts.embodiment import Embodiment
+from data_contracts.profile import Chain
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass
+class VideoInfo:
+    """What was seen of one video; N frames came out of it."""
+
+    frames: int = 0
+    samples: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
+    """(S, 120, 160, 3) RGB, evenly spread"""
+    points: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
+    """(N, h, w) brightness on a coarse grid"""
+    brightness: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """(N,) mean, 0 black .. 255 white"""
+    sharpness: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    """(N,) mean squared difference of neighbouring pixels"""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """One camera over an episode."""
+
+    intrinsic: NDArray[np.float32]
+    """(4,) fx, fy, cx, cy in pixels"""
+    distortion: NDArray[np.float32]
+    """(5,) k1, k2, p1, p2, k3; zero where none is given"""
+    camera_to_base: NDArray[np.float32]
+    """(N, 12) rows of the 3x4 matrix [R | t], metres, OpenCV axes"""
+
+    @property
+    def rotations(self) -> NDArray[np.float64]:
+        """(N, 3, 3)"""
+        return self.camera_to_base.reshape(-1, 3, 4)[:, :, :3].astype(np.float64)
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """(N, 3) m"""
+        return self.camera_to_base.reshape(-1, 3, 4)[:, :, 3].astype(np.float64)
+
+
+@dataclass
+class Evidence:
+    """One episode of `frames` frames; 0 where its states can't be read."""
+
+    robot: Embodiment
+    allowed: Thresholds
+    frames: int = 0
+    arrays: Arrays = field(default_factory=dict)
+    """those of proprio_stats.h5 that have one row per frame"""
+    entry: TaskEntry | None = None
+    videos: dict[str, VideoInfo] = field(default_factory=dict)
+    calibrations: dict[str, Calibration] = field(default_factory=dict)
+    depth: dict[str, Blob] = field(default_factory=dict)
+    chains: tuple[Chain, Chain] | None = None
+    skills: tuple[str, ...] = ()
+
+    def arm_joints(self) -> NDArray[np.float64] | None:
+        """(N, 2, J) measured joint angles, left arm first."""
+        joints = self.arrays.get("state/joint/position")
+        return None if joints is None else joints.reshape(len(joints), 2, -1)
