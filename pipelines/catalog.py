@@ -55,9 +55,13 @@ DFT_OFFLINE = Pipeline(
     "dft_offline", "fine-tune a language model on its own right answers: RFT, DFT, iw-SFT and DPO", track="dft"
 )
 
+DFT_ADOPTED = Pipeline(
+    "dft_adopted", "fine-tune a model from outside on chats from outside, as the DFT paper did", track="dft_adopted"
+)
+
 R_ZERO = Pipeline("r_zero", "let a challenger and a solver teach each other from zero data", track="r_zero")
 
-PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, DFT_OFFLINE, R_ZERO)}
+PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, DFT_OFFLINE, DFT_ADOPTED, R_ZERO)}
 
 
 def find(name: str) -> Pipeline:

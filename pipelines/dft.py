@@ -3,6 +3,7 @@
 (Wu et al., arXiv 2508.05629: the loss -sg(p) log p; Table 1 and the ablations.)
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from kfp import dsl
@@ -36,11 +37,29 @@ def dft(
     gate_config: str,
     publish_config: str,
 ) -> Tuned:
-    problems = dft_problems(store=store, seed=seed, config=problems_config)
+    problems = titled("Problems", dft_problems(store=store, seed=seed, config=problems_config))
     base = dft_base(store=store, seed=seed, config=base_config, problems=problems.output)
-    chats = dft_validate(store=store, seed=seed, config=validate_config, problems=problems.output, model=base.output)
-    titled("Problems", problems)
     titled("Base model", base)
+    arms = {"SFT": sft_config, "DFT": dft_config, "iw-SFT": iw_sft_config, "ASFT": asft_config}
+    return compared(
+        store, seed, problems, base, arms, validate_config, evaluate_config, analyse_config, gate_config, publish_config
+    )
+
+
+def compared(
+    store: str,
+    seed: int,
+    problems: PipelineTask,
+    base: PipelineTask,
+    arms: Mapping[str, str],
+    validate_config: str,
+    evaluate_config: str,
+    analyse_config: str,
+    gate_config: str,
+    publish_config: str,
+) -> Tuned:
+    """The arms (title -> configuration) from `base` on the chats of `problems`, judged; the DFT arm to the gate."""
+    chats = dft_validate(store=store, seed=seed, config=validate_config, problems=problems.output, model=base.output)
     titled("Validate", chats)
 
     def judged(title: str, model: PipelineTask) -> PipelineTask:
@@ -49,29 +68,25 @@ def dft(
         )
         return titled(f"Judge: {title}", task)
 
-    def arm(title: str, config: str) -> tuple[PipelineTask, PipelineTask]:
-        """The trained model, and its scores."""
+    base_scores = judged("base", base)
+    models, scores = {}, {}
+    for title, config in arms.items():
         model = dft_train(store=store, seed=seed, config=config, model=base.output, chats=chats.output)
         analysis = dft_analyse(
             store=store, seed=seed, config=analyse_config, before=base.output, after=model.output, chats=chats.output
         )
         titled(f"Arm: {title}", model)
         titled(f"Tokens: {title}", analysis)
-        return model, judged(title, model)
-
-    base_scores = judged("base", base)
-    sft, sft_scores = arm("SFT", sft_config)
-    tuned, scores = arm("DFT", dft_config)
-    _, iw_sft_scores = arm("iw-SFT", iw_sft_config)
-    _, asft_scores = arm("ASFT", asft_config)
+        models[title], scores[title] = model, judged(title, model)
+    tuned, theirs = models["DFT"], scores["DFT"]
     gate = release_language_gate(
-        store=store, seed=seed, config=gate_config, model=tuned.output, evaluation=scores.output,
+        store=store, seed=seed, config=gate_config, model=tuned.output, evaluation=theirs.output,
         base=base_scores.output,
     )  # fmt: skip
-    gate.after(sft_scores, iw_sft_scores, asft_scores)  # a refusal ends the run, but never the comparison
+    gate.after(*scores.values())  # a refusal ends the run, but never the comparison
     published = release_language_publish(
-        store=store, seed=seed, config=publish_config, model=tuned.output, evaluation=scores.output, gate=gate.output
+        store=store, seed=seed, config=publish_config, model=tuned.output, evaluation=theirs.output, gate=gate.output
     )
     titled("Gate: DFT", gate)
     titled("Publish as candidate", published)
-    return Tuned(base=base.output, sft=sft.output, dft=tuned.output, released=published.output)
+    return Tuned(base=base.output, sft=models["SFT"].output, dft=tuned.output, released=published.output)

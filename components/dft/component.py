@@ -75,3 +75,21 @@ def dft_dpo(store: str, config: str, seed: int, model: str, pairs: str) -> str:
     from components.store.shell import call
 
     return call(dpo, store=store, config=config, seed=seed, model=model, pairs=pairs)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_adopt_model(store: str, config: str, seed: int) -> str:
+    """Adopt a model: a Hugging Face folder from outside, checked, into the store."""
+    from components.dft.stages import adopt_model
+    from components.store.shell import call
+
+    return call(adopt_model, store=store, config=config, seed=seed)
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_adopt_chats(store: str, config: str, seed: int) -> str:
+    """Adopt chats: training data and sets of problems from outside, into the store."""
+    from components.dft.stages import adopt_chats
+    from components.store.shell import call
+
+    return call(adopt_chats, store=store, config=config, seed=seed)

@@ -42,6 +42,42 @@ class ProblemsStageConfig(Contract):
         return tuple(level for level in LEVELS if level == max(self.train.levels) + 1)
 
 
+class Source(Contract):
+    """Where something lies that is to be taken in."""
+
+    uri: str = Field(default="", description="a folder or file here, a prefix in the store, or another store's URL")
+    fingerprint: str = Field(
+        default="",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="of its files; '' takes what is there, else it must be this",
+    )
+
+
+class ModelAdoptConfig(Contract):
+    """A Hugging Face model from outside. What a base model was published without is given to it here."""
+
+    name: str
+    source: Source = Source()
+    chat_template: str = Field(default="", description="Jinja, in place of the tokenizer's; it ends turns in eos_token")
+    pad_token: str = Field(default="", description="a special token of the vocabulary, in place of the tokenizer's")
+    max_bytes: int = Field(default=64 << 30, gt=0)
+
+
+class ChatsAdoptConfig(Contract):
+    """Chats from outside: JSON lines, Parquet or Arrow. `sets` is what models are judged by, each with its answers."""
+
+    name: str
+    train: Source = Source()
+    examples: int = Field(default=100_000, ge=1, description="drawn at random from `train`")
+    sets: dict[str, Source] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _named(self) -> ChatsAdoptConfig:
+        if taken := {"train", "base", "quarantine"} & self.sets.keys():
+            raise ValueError(f"sets.{min(taken)}: that name is taken; call the set otherwise")
+        return self
+
+
 class LoraConfig(Contract):
     """Low-rank adapters on every linear layer but the head (paper DFT, Table 8: rank 8, alpha 16)."""
 

@@ -1,6 +1,7 @@
 """The DFT stages: problems, base, validate, train (its stage bears the loss's name), evaluate, analyse.
 
-In the offline setting `sample` writes the chats that are trained on, and `dpo` is one more arm.
+`adopt_model` and `adopt_chats` take the places of `base` and `problems` for what comes from outside. In the offline
+setting `sample` writes the chats that are trained on, and `dpo` is one more arm.
 
 Importing this file is cheap: what needs torch or vLLM is imported when a stage really has to work.
 """
@@ -9,20 +10,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from components.dft.config import (
     AnalyseStageConfig,
     BaseStageConfig,
+    ChatsAdoptConfig,
     DpoConfig,
     EvaluateStageConfig,
+    ModelAdoptConfig,
     ProblemsStageConfig,
     SampleStageConfig,
+    Source,
     TuneConfig,
     ValidateStageConfig,
 )
 from components.store.api import Store
+from components.store.errors import ConfigurationError
 from components.store.stage import Workspace, run_stage
 from data_contracts.lineage import Metric, StageRecord
+
+if TYPE_CHECKING:
+    from components.agibot.adopt import Upload
 
 TRAINING_SOURCES = (
     "components/training",
@@ -34,8 +43,10 @@ GENERATOR_SOURCES = tuple(
     for name in ("problems", "word_problems", "expressions", "levels", "solutions", "config")
 )
 SAMPLING_SOURCES = ("components/dft/reading.py", "components/language", "data_contracts")
+ADOPTING_SOURCES = ("components/dft/adopt.py", "components/dft/validate.py", "components/dft/reading.py",
+                    "components/agibot/adopt.py", "components/language/model.py", "data_contracts/chat.py")  # fmt: skip
+NOT_JUDGED = ("base", "train", "quarantine")
 SAMPLE_STAGE = "dft.sample"
-TEST_SETS = ("test", "harder")
 
 
 def problems(store: Store, config: ProblemsStageConfig, seed: int) -> StageRecord:
@@ -68,6 +79,47 @@ def base(store: Store, config: BaseStageConfig, seed: int, problems: StageRecord
     )  # fmt: skip
 
 
+def adopt_model(store: Store, config: ModelAdoptConfig, seed: int) -> StageRecord:
+    """Take a Hugging Face model that lies somewhere already into the store, as an immutable version."""
+    upload = _upload(store, config.source, "model.uri")
+    source = config.source.model_copy(update={"fingerprint": upload.fingerprint})
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.adopt import adopt_model
+
+        return adopt_model(config, upload, ws.out)
+
+    return run_stage(
+        store=store, stage="dft.adopt-model", kind="models", name=config.name, inputs={},
+        config=config.model_copy(update={"source": source}), seed=seed, sources=ADOPTING_SOURCES, build=build,
+    )  # fmt: skip
+
+
+def adopt_chats(store: Store, config: ChatsAdoptConfig, seed: int) -> StageRecord:
+    """Take chats to train on and sets of problems to judge by into the store: what `problems` is for generated ones."""
+    if not config.sets:
+        raise ConfigurationError("no set of problems is named to judge by; say --set sets.NAME=URI")
+    uploads = {"train": _upload(store, config.train, "data.uri")}
+    uploads |= {name: _upload(store, source, f"sets.{name}") for name, source in config.sets.items()}
+    found = {name: {"fingerprint": upload.fingerprint} for name, upload in uploads.items()}
+    effective = config.model_copy(
+        update={
+            "train": config.train.model_copy(update=found["train"]),
+            "sets": {name: source.model_copy(update=found[name]) for name, source in config.sets.items()},
+        }
+    )
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.adopt import adopt_chats
+
+        return adopt_chats(config, uploads, seed, ws.scratch, ws.out)
+
+    return run_stage(
+        store=store, stage="dft.adopt-chats", kind="datasets", name=config.name, inputs={}, config=effective, seed=seed,
+        sources=ADOPTING_SOURCES, build=build,
+    )  # fmt: skip
+
+
 def validate(
     store: Store, config: ValidateStageConfig, seed: int, problems: StageRecord, model: StageRecord
 ) -> StageRecord:
@@ -76,7 +128,7 @@ def validate(
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.dft.validate import validate_file
 
-        held_out = [ws.fetch("problems", f"{name}.jsonl") for name in TEST_SETS]
+        held_out = list(_sets(ws).values())
         train = ws.fetch("problems", "train.jsonl")
         return validate_file(config.checks, train, held_out, ws.fetch_tree("model"), ws.out)
 
@@ -137,8 +189,7 @@ def evaluate(
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.dft.evaluate import evaluate
 
-        sets = {name: ws.fetch("problems", f"{name}.jsonl") for name in TEST_SETS}
-        scores = evaluate(config, ws.fetch_tree("model"), model.version, sets, seed, ws.scratch, ws.out)
+        scores = evaluate(config, ws.fetch_tree("model"), model.version, _sets(ws), seed, ws.scratch, ws.out)
         metrics: dict[str, Metric] = {}
         for name, found in scores.sets.items():
             for kind, share in (("greedy", found.greedy), ("mean", found.mean)):
@@ -177,6 +228,23 @@ def analyse(
         sources=("components/dft/analyse.py", "components/language/fused.py", "components/dft/reading.py",
                  "components/language/tokenise.py", "components/language/model.py", "data_contracts/scores.py"),
     )  # fmt: skip
+
+
+def _sets(ws: Workspace) -> dict[str, Path]:
+    """The files of problems that models are judged by: all but those that are trained on."""
+    names = [o.path.removesuffix(".jsonl") for o in ws.inputs["problems"].objects]
+    return {name: ws.fetch("problems", f"{name}.jsonl") for name in names if name not in NOT_JUDGED}
+
+
+def _upload(store: Store, source: Source, setting: str) -> Upload:
+    from components.agibot.adopt import find_upload
+    from components.agibot.config import AdoptConfig
+
+    if not source.uri:
+        raise ConfigurationError(
+            f"{setting} names nothing yet; say --set {setting}=URI: a folder, a prefix or a store's URL"
+        )
+    return find_upload(store, AdoptConfig(source=source.uri, fingerprint=source.fingerprint))
 
 
 def _short(model: StageRecord) -> str:

@@ -25,15 +25,21 @@ def validate_file(
     if not checked.accepted:
         why = ", ".join(f"{code} ({count})" for code, count in checked.counts.items()) or "it is empty"
         raise OrreryError(f"of {train.name} no chat can be trained on: {why}")
-    _write(out / "accepted.jsonl", (row.example.model_dump_json() for row in checked.accepted if row.example))
-    _write(out / "quarantine.jsonl", map(_quarantined, checked.quarantined))
+    write_accepted(out / "accepted.jsonl", checked.accepted)
+    write_quarantine(out / "quarantine.jsonl", checked.quarantined)
     reasons = {f"reason/{code}": count for code, count in checked.counts.items()}
     return {"accepted": len(checked.accepted), "quarantined": len(checked.quarantined), **reasons}
 
 
-def _quarantined(row: Row) -> str:
-    """Where the row is and what is wrong with it; not the row itself, which stays where it was."""
-    return json.dumps({"where": row.where, "findings": [finding.model_dump() for finding in row.findings]})
+def write_accepted(path: Path, rows: Iterable[Row]) -> None:
+    """The rows' chats, one a line."""
+    _write(path, (row.example.model_dump_json() for row in rows if row.example))
+
+
+def write_quarantine(path: Path, rows: Iterable[Row]) -> None:
+    """Where each row is and what is wrong with it; not the row itself, which stays where it was."""
+    lines = ({"where": row.where, "findings": [finding.model_dump() for finding in row.findings]} for row in rows)
+    _write(path, map(json.dumps, lines))
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:

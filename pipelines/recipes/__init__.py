@@ -17,6 +17,13 @@ RECIPES = {
     "dft": {
         "tiny": "two cores, minutes: a small language model and generated arithmetic",
     },
+    "dft_adopted": {
+        "qwen2_5_math_1_5b": "8 GPUs: Qwen2.5-Math-1.5B with the paper's settings",
+        "qwen2_5_math_7b": "8 GPUs: Qwen2.5-Math-7B with the paper's settings",
+        "llama_3_2_3b": "8 GPUs: LLaMA-3.2-3B with the paper's settings",
+        "llama_3_1_8b": "8 GPUs: LLaMA-3.1-8B with the paper's settings",
+        "deepseek_math_7b": "8 GPUs: DeepSeekMath-7B-Base with the paper's settings",
+    },
     "r_zero": {
         "tiny": "two cores, minutes: a small language model teaches itself arithmetic",
     },
