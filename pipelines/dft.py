@@ -21,31 +21,6 @@ class Tuned(NamedTuple):
     released: str
 
 
-@dsl.pipeline(name="dft", display_name="DFT", description=__doc__)
-def dft(
-    store: str,
-    seed: int,
-    problems_config: str,
-    base_config: str,
-    validate_config: str,
-    sft_config: str,
-    dft_config: str,
-    iw_sft_config: str,
-    asft_config: str,
-    evaluate_config: str,
-    analyse_config: str,
-    gate_config: str,
-    publish_config: str,
-) -> Tuned:
-    problems = titled("Problems", dft_problems(store=store, seed=seed, config=problems_config))
-    base = dft_base(store=store, seed=seed, config=base_config, problems=problems.output)
-    titled("Base model", base)
-    arms = {"SFT": sft_config, "DFT": dft_config, "iw-SFT": iw_sft_config, "ASFT": asft_config}
-    return compared(
-        store, seed, problems, base, arms, validate_config, evaluate_config, analyse_config, gate_config, publish_config
-    )
-
-
 def compared(
     store: str,
     seed: int,
@@ -90,3 +65,28 @@ def compared(
     titled("Gate: DFT", gate)
     titled("Publish as candidate", published)
     return Tuned(base=base.output, sft=models["SFT"].output, dft=tuned.output, released=published.output)
+
+
+@dsl.pipeline(name="dft", display_name="DFT", description=__doc__)
+def dft(
+    store: str,
+    seed: int,
+    problems_config: str,
+    base_config: str,
+    validate_config: str,
+    sft_config: str,
+    dft_config: str,
+    iw_sft_config: str,
+    asft_config: str,
+    evaluate_config: str,
+    analyse_config: str,
+    gate_config: str,
+    publish_config: str,
+) -> Tuned:
+    problems = titled("Problems", dft_problems(store=store, seed=seed, config=problems_config))
+    base = dft_base(store=store, seed=seed, config=base_config, problems=problems.output)
+    titled("Base model", base)
+    arms = {"SFT": sft_config, "DFT": dft_config, "iw-SFT": iw_sft_config, "ASFT": asft_config}
+    return compared(
+        store, seed, problems, base, arms, validate_config, evaluate_config, analyse_config, gate_config, publish_config
+    )
