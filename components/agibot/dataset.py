@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -104,8 +104,13 @@ class Dataset:
         fx, fy, cx, cy = self._episode(episode_index).values[f"calibration/{camera}/intrinsic"]
         return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]], np.float32)
 
-    def frames(self, episode_index: int, camera: str) -> Iterator[NDArray[np.uint8]]:
-        """Every frame of one camera, uint8 (H, W, 3) RGB, decoded in order. Raises KeyError, OrreryError."""
+    def frames(
+        self, episode_index: int, camera: str, pixels: Literal["rgb24", "rgba"] = "rgb24"
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Every frame of one camera, uint8 (H, W, 3) RGB or (H, W, 4), decoded in order.
+
+        Raises KeyError, OrreryError.
+        """
         from components.agibot.videos import read_frames, video_path
 
         episode, key = self._episode(episode_index), f"videos/{IMAGES}{camera}"
@@ -113,7 +118,7 @@ class Dataset:
             raise KeyError(f"dataset {self.manifest.name} has no camera {camera!r}; it has {self.manifest.cameras}")
         start = round(episode.values[f"{key}/from_timestamp"] * self.manifest.fps)
         path = video_path(self.folder, IMAGES + camera, *episode.file(key))
-        return read_frames(path, start, episode.length, self.manifest.fps)
+        return read_frames(path, start, episode.length, self.manifest.fps, pixels)
 
     def _episode(self, episode_index: int) -> EpisodeRow:
         if not 0 <= episode_index < len(self.episodes):

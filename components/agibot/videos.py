@@ -10,10 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
 
 from components.agibot.blob import Blob
 from components.agibot.checks.video import FORMAT
@@ -117,8 +119,11 @@ def _packets(container: Any, stream: Any) -> _Packets:
     return _Packets(packets, order.tolist(), delay)
 
 
-def read_frames(path: Path, start: int, frames: int, fps: int) -> Iterator[Any]:
-    """Frames `start` .. `start + frames - 1` of a joined file, uint8 (H, W, 3) RGB, decoded in order."""
+def read_frames(
+    path: Path, start: int, frames: int, fps: int, pixels: Literal["rgb24", "rgba"] = "rgb24"
+) -> Iterator[NDArray[np.uint8]]:
+    """Frames `start` .. `start + frames - 1` of a joined file, uint8 (H, W, 3) RGB or (H, W, 4), decoded in order."""
+    reformatter = VideoReformatter()  # one for all: each frame's own would be set up, with threads, for it alone
     with av.open(str(path), "r", format=FORMAT) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -134,7 +139,7 @@ def read_frames(path: Path, start: int, frames: int, fps: int) -> Iterator[Any]:
                 continue
             if number != start + given:
                 raise OrreryError(f"{path.name}: frame {start + given} is missing, {number} came instead")
-            yield frame.to_ndarray(format="rgb24")
+            yield reformatter.reformat(frame, format=pixels, threads=1).to_ndarray()
             given += 1
             if given == frames:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,34 @@ def test_unknown_robots_and_cameras_list_the_known_ones(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         make_settings(embodiment, cameras, True, True)
+
+
+def test_a_team_changes_a_threshold_with_a_file(one: RawEpisode, tmp_path: Path) -> None:
+    """Without touching code: the flange's step that everybody is warned of is usual for this task of theirs."""
+    positions = one.array("state/end/position")
+    positions[10:, 0, 0] += 0.1
+    one.put("state/end/position", positions)
+    assert "kinematics.end-step" in {f.code for f in examine_all(one.root)[0].findings}
+    path = tmp_path / "ours.json"
+    path.write_text(json.dumps({"name": "ours", "tasks": {one.files.task_id: {"end_step_m": 0.2}}}))
+    ours = make_settings("agibot_g1", CAMERAS[:1], True, True, str(path))
+    assert "kinematics.end-step" not in {f.code for f in examine_all(one.root, ours)[0].findings}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "profile .* is neither a readable file nor one of simulation"), ("{", "profile .*: .*JSON"),
+        ('{"tasks": {"1": {"end_step_m": -1}}}', r"tasks\.1: end_step_m: "),
+        ('{"robots": {"r2d2": {}}}', "unknown embodiment 'r2d2'"),
+    ],
+)  # fmt: skip
+def test_a_wrong_profile_is_refused_with_its_field(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "ours.json"
+    if text:
+        path.write_text(text)
+    with pytest.raises(ConfigurationError, match=message):
+        make_settings("agibot_g1", CAMERAS, True, True, str(path))
 
 
 def test_equal_drops_give_equal_reports(recorded: RawDrop) -> None:

@@ -49,6 +49,8 @@ def test_every_frame_comes_back(tmp_path: Path, b_frames: str) -> None:
     for blob, place in zip(blobs, places, strict=True):
         found = np.stack(list(read_frames(path, place.start, place.frames, 30)))
         np.testing.assert_array_equal(found, decode(blob.path))
+        with_alpha = np.stack(list(read_frames(path, place.start, place.frames, 30, "rgba")))
+        np.testing.assert_array_equal(with_alpha[..., :3], found)
 
 
 def test_frame_k_is_shown_at_k_thirtieths(tmp_path: Path) -> None:

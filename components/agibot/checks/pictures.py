@@ -70,7 +70,8 @@ def check_frozen(name: str, info: VideoInfo, joints: Array, where: str, allowed:
     still = (steps < allowed.frozen_level) & (info.brightness[1:] >= allowed.black_level)
     usual = float(np.median(steps[~still])) if not still.all() else np.inf
     still[1:-1] |= still[:-2] & still[2:] & (steps[1:-1] < usual)
-    travel = np.concatenate([np.zeros((1, joints.shape[1])), np.cumsum(np.abs(np.diff(joints, axis=0)), axis=0)])
+    moves = np.minimum(np.abs(np.diff(joints, axis=0)), allowed.frozen_travel_rad / 4)  # a sensor's jump is no motion
+    travel = np.concatenate([np.zeros((1, joints.shape[1])), np.cumsum(moves, axis=0)])
     bad = np.zeros(len(still), bool)
     for start, end in runs(still):
         moved = (travel[end] - travel[start]).max() > allowed.frozen_travel_rad
