@@ -42,5 +42,6 @@ for image in "${images[@]}"; do
   reference=$(name "$image")
   echo "images: $reference"
   "$engine" build --file "images/$image/Dockerfile" --tag "$reference" --build-arg "REVISION=$revision" \
+    --build-arg "VERSION=${reference##*:}" \
     ${ORRERY_BASE_IMAGE:+--build-arg "BASE=$ORRERY_BASE_IMAGE"} "$@" .
 done

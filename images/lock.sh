@@ -19,6 +19,8 @@ grep -oE '^[A-Za-z0-9_.-]+==[^ ;]+' images/dev/requirements.lock >"$versions"
 for image in data trainer; do
   compile pyproject.toml "images/$image/requirements.lock" --extra "$image" --constraint "$versions"
 done
+# What writes an image's bill of materials, in the build stage only.
+compile images/dev/sbom.in images/dev/sbom.lock --constraint "$versions"
 # Triton's Python backend needs numpy 1; everything else that both hold has one version too.
 sed -i '/^numpy==/d' "$versions"
 compile pyproject.toml images/serving/requirements.lock --extra serving --constraint "$versions"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +14,11 @@ from collections import deque
 from pathlib import Path
 
 from components.store.errors import OrreryError
+from components.store.files import cache_root, locked
 from components.training.job import Job
 
 ERROR_MARK = "orrery-error: "
+_COPY_SECONDS = 300.0  # the longest wait for another process that copies a megabyte
 
 
 def run_local(job: Job, deadline_seconds: float = 7 * 24 * 3600) -> dict[str, float | int | str]:
@@ -45,15 +49,33 @@ def _environment() -> dict[str, str]:
     import torch
 
     environment = dict(os.environ)
-    # Torch looks for `ninja` on PATH, even to load what is compiled already; the environment has its own. What is
-    # compiled names the environment's folders, so it stays with it: shared, two environments compile it in turns.
+    # Torch looks for `ninja` on PATH, even to load what is compiled already; the environment has its own.
     environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
-    environment.setdefault("TORCH_EXTENSIONS_DIR", str(Path(sys.prefix) / "torch_extensions"))
+    if "TORCH_EXTENSIONS_DIR" not in environment:
+        environment["TORCH_EXTENSIONS_DIR"] = str(_compiled_ops(Path(sys.prefix) / "torch_extensions"))
     if not torch.cuda.is_available():
         # One thread per process: ranks share the cores. MKL and OpenBLAS choose their kernels themselves.
         environment |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     environment |= {"PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore", "TORCHELASTIC_ERROR_FILE": os.devnull}
     return environment
+
+
+def _compiled_ops(ours: Path) -> Path:
+    """Where DeepSpeed's compiled operations lie, as a folder that may be written: torch locks it even to load them.
+
+    They name the environment's folders, so they stay with it: shared, two environments would compile them in turns. In
+    an image the environment is read-only and a copy is loaded, with its times, by which ninja sees that all is done.
+    """
+    if not ours.is_dir() or os.access(ours, os.W_OK):
+        return ours
+    copy = cache_root() / "torch_extensions" / hashlib.sha256(str(ours).encode()).hexdigest()[:8]
+    with locked(copy.with_suffix(".lock"), _COPY_SECONDS):
+        if not copy.is_dir():
+            part = copy.with_suffix(".part")
+            shutil.rmtree(part, ignore_errors=True)
+            shutil.copytree(ours, part)
+            os.replace(part, copy)
+    return copy
 
 
 def _follow(command: list[str], environment: dict[str, str], deadline: float) -> str | None:
@@ -98,6 +120,7 @@ def _is_noise(line: str) -> bool:
         "return func(",
         "DeepSpeed deepspeed.ops",
         "Setting OMP",
+        "cpp_extension.py",  # an image has no compiler, and needs none: what it would compile is compiled
     )
     return not line.strip() or any(mark in line for mark in marks)
 

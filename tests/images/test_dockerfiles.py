@@ -46,14 +46,38 @@ def test_it_runs_without_root(image_name: str, dockerfile: Dockerfile) -> None:
 def test_packages_come_from_the_images_own_lock_by_hash(image_name: str, dockerfile: Dockerfile) -> None:
     instructions = dockerfile(image_name)
     copied = [rest.split()[:-1] for keyword, rest in instructions if keyword == "COPY"]
-    assert ["images/assemble.sh", "images/dev/uv.lock", f"images/{image_name}/requirements.lock"] in copied
+    locks = ["images/dev/uv.lock", "images/dev/sbom.lock", f"images/{image_name}/requirements.lock"]
+    assert ["pyproject.toml", "images/assemble.sh", *locks] in copied
     runs = [rest for keyword, rest in instructions if keyword == "RUN"]
     assert "sh /build/assemble.sh /build/requirements.lock" in runs
     assert not [run for run in runs if re.search(r"\bpip\b|\bcurl\b|\bwget\b|\bgit\b", run)]
     assert not [keyword for keyword, _ in instructions if keyword == "ADD"], "ADD downloads without a hash"
     installs = re.findall(r".*\bpip (?:install|sync)\b.*", (ROOT / "images/assemble.sh").read_text())
-    assert len(installs) == 2
+    assert len(installs) == 3, "the installer, the image's packages, the writer of the bill of materials"
     assert all("--require-hashes" in line for line in installs)
+
+
+def test_only_the_build_stage_has_a_compiler(image_name: str, dockerfile: Dockerfile) -> None:
+    """Breaks if what an image runs could compile, or install, or if a training had to."""
+    instructions = dockerfile(image_name)
+    final = max(number for number, (keyword, _) in enumerate(instructions) if keyword == "FROM")
+    runs = [rest for keyword, rest in instructions[final:] if keyword == "RUN"]
+    assert not [run for run in runs if re.search(r"g\+\+|gcc|libpython3\.11-dev|build-essential", run)]
+    builds = [rest for keyword, rest in instructions[:final] if keyword == "RUN"]
+    assert any("build_shm_op" in run for run in builds) == (image_name == "trainer")
+    settings = [rest for keyword, rest in instructions if keyword == "ENV"]
+    assert not any("TORCH_EXTENSIONS_DIR" in rest for rest in settings), (
+        "the compiled operation lies in the environment"
+    )
+
+
+def test_labels_say_what_an_image_is(image_name: str, dockerfile: Dockerfile) -> None:
+    instructions = dockerfile(image_name)
+    [labels] = [rest for keyword, rest in instructions if keyword == "LABEL"]
+    named = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)=("[^"]*"|\S+)', labels))
+    assert named.keys() == {"title", "description", "version", "revision", "base.name"}
+    given = {rest.split("=")[0] for keyword, rest in instructions if keyword == "ARG"}
+    assert {value for value in named.values() if "$" in value} == {f"${{{name}}}" for name in given}
 
 
 def test_no_secret_and_no_address_is_baked_in(image_name: str, dockerfile: Dockerfile) -> None:

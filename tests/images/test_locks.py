@@ -63,5 +63,8 @@ def test_images_hold_the_versions_that_were_tested(image_name: str, locked: Call
 def test_the_installers_are_the_development_locks_own(locked: Callable[[str], dict[str, str]]) -> None:
     version = locked("dev")["uv"]
     assert (ROOT / "images/dev/uv.lock").read_text().startswith(f"uv=={version} ")
+    bill = (ROOT / "images/dev/sbom.lock").read_text()
+    shared = {name: v for name, v in re.findall(r"^([a-z0-9._-]+)==(\S+)", bill, re.MULTILINE) if name in locked("dev")}
+    assert shared.items() <= locked("dev").items()
     pinned = (ROOT / "images/dev/go.in").read_text().strip()
     assert (ROOT / "images/dev/go.lock").read_text().startswith(f"{pinned} ")

@@ -84,8 +84,11 @@ def all_gone(folder: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole training where no program can be found, as in an image: no compiler, what set-up compiled is loaded."""
     folder = tmp_path_factory.mktemp("whole")
-    run_local(job(folder), DEADLINE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder))
+        run_local(job(folder), DEADLINE)
     return folder
 
 
