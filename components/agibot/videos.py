@@ -15,7 +15,6 @@ from typing import Any, Literal
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from components.agibot.blob import Blob
 from components.agibot.checks.video import FORMAT
@@ -121,7 +120,7 @@ def _packets(container: Any, stream: Any) -> _Packets:
 
 def read_frames(
     path: Path, start: int, frames: int, fps: int, pixels: Literal["rgb24", "rgba"] = "rgb24"
-) -> Iterator[NDArray[np.uint8]]:
+) -> Iterator[Any]:
     """Frames `start` .. `start + frames - 1` of a joined file, uint8 (H, W, 3) RGB or (H, W, 4), decoded in order."""
     reformatter = VideoReformatter()  # one for all: each frame's own would be set up, with threads, for it alone
     with av.open(str(path), "r", format=FORMAT) as container:

@@ -178,7 +178,7 @@ def _policy_controller(config: EvaluateConfig, model: Path, weights: str, codec:
         executed = 0
         while True:
             views = np.stack(
-                [shrink(env.render(c, *CAMERA_SIZE), network.image_height, network.image_width) for c in config.cameras]
+                [shrink(env.rgba(c, *CAMERA_SIZE), network.image_height, network.image_width) for c in config.cameras]
             )
             vector = env.state.eef14() if schema.space == "eef14" else env.state.joint()
             chunk = policy.act(memory.observe(views, executed), vector, env.instruction, seed=seed + executed)

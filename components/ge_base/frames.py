@@ -102,12 +102,18 @@ def write_table(
 def shrink(frame: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
     """Area-average a frame (H, W, 3) to (height, width, 3): the one way a camera image becomes a network input.
 
-    Recording, evaluation and serving clients all use it, so a policy never sees a differently resampled world.
+    Recording, evaluation and serving clients all use it, so a policy never sees a differently resampled world. A fourth
+    channel is not looked at, but saves a third of the time: Pillow then takes the frame's memory as it is.
     """
     from PIL import Image
 
-    h, w, _ = frame.shape
-    image = Image.fromarray(frame)
+    h, w, channels = frame.shape
+    if channels == 4:
+        image = Image.frombuffer("RGBX", (w, h), np.ascontiguousarray(frame), "raw", "RGBX", 0, 1)
+    else:
+        image = Image.fromarray(frame)
     if h % height == 0 and w % width == 0:
-        return np.asarray(image.reduce((w // width, h // height)))
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX))
+        small = image.reduce((w // width, h // height))
+    else:
+        small = image.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(small)[:, :, :3]

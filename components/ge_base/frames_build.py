@@ -48,7 +48,8 @@ def build_table(config: FramesConfig, dataset_folder: Path, out: Path) -> dict[s
     )  # fmt: skip
 
     def episode_frames(episode: EpisodeRows, camera: str) -> NDArray[np.uint8]:
-        small = [shrink(f, config.image_height, config.image_width) for f in dataset.frames(episode.index, camera)]
+        frames = dataset.frames(episode.index, camera, "rgba")
+        small = [shrink(frame, config.image_height, config.image_width) for frame in frames]
         if len(small) != episode.stop - episode.start:
             raise OrreryError(
                 f"episode {episode.index} of dataset {manifest.name}: camera {camera} has {len(small)} frames, its "

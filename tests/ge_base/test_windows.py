@@ -72,3 +72,10 @@ def test_shrinking_averages_areas():
     odd = shrink(np.full((50, 70, 3), 90, np.uint8), 48, 64)
     assert odd.shape == (48, 64, 3)
     assert np.all(odd == 90)
+
+
+@pytest.mark.parametrize("size", [(48, 64), (50, 70)])
+def test_shrinking_does_not_see_a_fourth_channel(size):
+    frame = np.random.default_rng(1).integers(0, 255, (480, 640, 4), dtype=np.uint8)
+    assert np.array_equal(shrink(frame, *size), shrink(np.ascontiguousarray(frame[:, :, :3]), *size))
+    assert np.array_equal(shrink(frame[::-1], *size), shrink(np.ascontiguousarray(frame[::-1, :, :3]), *size))
