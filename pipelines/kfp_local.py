@@ -16,12 +16,13 @@ import json
 import os
 import signal
 import subprocess
-import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from components.store.files import scratch_folder
 
 OnLine = Callable[[str], None]
 OnStart = Callable[[str, Mapping[str, Any]], None]
@@ -47,17 +48,17 @@ def run(
     from kfp import local
 
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="orrery-"))  # short: sockets have short names
+        folder = stack.enter_context(scratch_folder())  # a short name: sockets in it have short ones
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")  # display names and resources have no effect here, as they should
         local.init(
             local.SubprocessRunner(use_venv=False),
-            pipeline_root=str(Path(folder) / "kfp"),
-            workspace_root=str(Path(folder) / "workspace"),
+            pipeline_root=str(folder / "kfp"),
+            workspace_root=str(folder / "workspace"),
             raise_on_error=False,
         )
-        scratch = Path(folder) / "tmp"
+        scratch = folder / "tmp"
         scratch.mkdir()
         stack.enter_context(_starting(_Starter({**environment, "TMPDIR": str(scratch)}, on_start, on_line, on_end)))
         return dict(pipeline(**arguments).outputs)

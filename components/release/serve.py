@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-import tempfile
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from components.release.errors import ServerUnavailable
@@ -16,6 +14,7 @@ from components.release.triton_repository import materialise
 from components.release.triton_server import TritonServer
 from components.store.api import Store
 from components.store.errors import ConfigurationError
+from components.store.files import scratch_folder
 from data_contracts.base import Contract
 from data_contracts.bundle import PolicyBundle
 
@@ -68,11 +67,11 @@ def serve(
         ConfigurationError: no such policy or channel. ServerUnavailable: no server here, or it ended by itself.
     """
     record = resolve(store, policy, channel, version)
-    with tempfile.TemporaryDirectory(prefix="orrery-serve-") as scratch, _Signals(stop) as signals:
-        folder = Path(scratch) / record.name
+    with scratch_folder("serve-") as scratch, _Signals(stop) as signals:
+        folder = scratch / record.name
         repository = materialise(store, record, folder)
         bundle = PolicyBundle.model_validate_json((folder / "bundle.json").read_bytes())
-        request = Path(scratch) / "request.json"
+        request = scratch / "request.json"
         request.write_text(json.dumps(example_request(bundle)))
         ports = (port, port + 1, port + 2) if port else None
         with TritonServer(repository, host=host, ports=ports, max_body=largest_request(bundle)) as server:

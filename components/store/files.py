@@ -6,10 +6,12 @@ import errno
 import fcntl
 import hashlib
 import os
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from components.store.errors import StoreError
@@ -120,6 +122,44 @@ def locked(path: Path, timeout: float, waiting: Callable[[], None] | None = None
         if descriptor in _held:  # not in a forked child, which has closed it already
             _held.discard(descriptor)
             os.close(descriptor)
+
+
+_OWNED = ".owned"
+"""Marks a scratch folder whose owner has locked it: without it, a folder is too new to judge, or not ours."""
+
+
+@contextmanager
+def scratch_folder(name: str = "") -> Iterator[Path]:
+    """A new folder `orrery-{name}…` below the system's temporary one, for the length of the block.
+
+    A killed process leaves its folder behind. So each is locked by its owner while that lives, and who makes a new one
+    first removes those that nobody holds.
+    """
+    for folder in Path(tempfile.gettempdir()).glob("orrery-*"):
+        with suppress(OSError):  # another user's, held, or gone meanwhile
+            _remove_if_left(folder)
+    folder = Path(tempfile.mkdtemp(prefix=f"orrery-{name}"))
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _held.add(descriptor)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        (folder / _OWNED).touch()
+        yield folder
+    finally:
+        if descriptor in _held:  # not in a forked child: the folder is its parent's
+            shutil.rmtree(folder, ignore_errors=True)
+            _held.discard(descriptor)
+            os.close(descriptor)
+
+
+def _remove_if_left(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_uid == os.geteuid() and (folder / _OWNED).exists():
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(descriptor)
 
 
 def _acquire(descriptor: int, path: Path, timeout: float, waiting: Callable[[], None] | None) -> None:
