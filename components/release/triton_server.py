@@ -15,17 +15,17 @@ import os
 import re
 import secrets
 import select
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 from components.release.errors import ServerUnavailable
+from components.release.grpc_guard import GrpcGuard
 from components.release.http_guard import HttpGuard
+from components.store.files import scratch_folder
 
 _LAUNCH = """
 import ctypes, os, signal, sys
@@ -81,16 +81,17 @@ class TritonServer:
         max_body: int = 16 << 20,
     ) -> None:
         """`ports` are HTTP, gRPC and metrics (default: free ones); `log` keeps the server's output; `max_body` is the
-        largest HTTP request in bytes. Start it from a thread that lives on: the server dies with that thread."""
+        largest request in bytes. Start it from a thread that lives on: the server dies with that thread."""
         self.repository, self.host = repository, host
         self._ports, self._python = ports, python or serving_python()
         self._ready_s, self._threads, self._max_body = ready_s, threads, max_body
-        self._scratch = Path(tempfile.mkdtemp(prefix="orrery-triton-"))
+        self._folders = contextlib.ExitStack()
+        self._scratch = self._folders.enter_context(scratch_folder("triton-"))
         self.log = log or self._scratch / "triton.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._shm = f"orrery{os.getpid()}x{self._scratch.name[-6:]}"
-        self.http_port = self.grpc_port = self.metrics_port = self._inner_port = 0
-        self._guard: HttpGuard | None = None
+        self.http_port = self.grpc_port = self.metrics_port = self._inner_http = self._inner_grpc = 0
+        self._guards: list[HttpGuard | GrpcGuard] = []
         self._models: list[int] = []
         self.ready_seconds = 0.0
 
@@ -140,11 +141,13 @@ class TritonServer:
         self.ready_seconds = time.monotonic() - began
         try:
             self._models = [os.pidfd_open(pid) for pid in _followers(self.pid)]
-            self._guard = HttpGuard(self.host, self.http_port, self._inner_port, self._max_body)
+            self._guards.append(HttpGuard(self.host, self.http_port, self._inner_http, self._max_body))
+            self._guards.append(GrpcGuard(self.host, self.grpc_port, self._inner_grpc, self._max_body))
         except ProcessLookupError:
             return "Triton lost a model's process as soon as it was ready"
         except OSError as error:
-            return f"{self.host}:{self.http_port} can't be listened on: {(error.strerror or str(error)).lower()}"
+            port = self.grpc_port if self._guards else self.http_port
+            return f"{self.host}:{port} can't be listened on: {(error.strerror or str(error)).lower()}"
         return ""
 
     def running(self) -> bool:
@@ -176,9 +179,8 @@ class TritonServer:
 
     def stop(self, deadline_s: float = 20.0) -> None:
         """SIGTERM, then SIGKILL at the deadline; returns when the process is gone. Safe to repeat."""
-        guard, self._guard = self._guard, None
-        if guard is not None:
-            guard.close()
+        while self._guards:
+            self._guards.pop().close()
         process, self._process = self._process, None
         if process is None:
             return
@@ -201,12 +203,12 @@ class TritonServer:
     def close(self) -> None:
         """Stop, and remove the scratch folder (a `log` of the caller's is kept)."""
         self.stop()
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._folders.close()
 
     def _spawn(self) -> None:
-        free = _free_ports(self.host, 4)
+        free = _free_ports(self.host, 5)
         self.http_port, self.grpc_port, self.metrics_port = self._ports or free[:3]
-        self._inner_port = free[3]
+        self._inner_http, self._inner_grpc = free[3:]
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -227,9 +229,9 @@ class TritonServer:
             "--model-control-mode=none",  # nobody on the network can load or unload models
             "--exit-timeout-secs=10",
             "--http-address=127.0.0.1",
-            f"--http-port={self._inner_port}",
-            f"--grpc-address={self.host}",
-            f"--grpc-port={self.grpc_port}",
+            f"--http-port={self._inner_http}",
+            "--grpc-address=127.0.0.1",
+            f"--grpc-port={self._inner_grpc}",
             f"--grpc-restricted-protocol=model-repository,shared-memory,trace,logging:key={secrets.token_hex(16)}",
             f"--metrics-address={self.host}",
             f"--metrics-port={self.metrics_port}",
@@ -264,7 +266,7 @@ class TritonServer:
     def _await_ready(self, deadline: float) -> bool:
         """False if the server exited or the deadline passed."""
         while self.running() and time.monotonic() < deadline:
-            connection = http.client.HTTPConnection("127.0.0.1", self._inner_port, timeout=5)
+            connection = http.client.HTTPConnection("127.0.0.1", self._inner_http, timeout=5)
             try:
                 connection.request("GET", "/v2/health/ready")
                 if connection.getresponse().status == 200:
