@@ -236,3 +236,18 @@ def test_doctor_names_a_store_that_cannot_be_written(orrery: Run, place: Path) -
     assert done.returncode == 1
     broken = [f for f in json.loads(done.stdout)["findings"] if f["state"] == "missing"]
     assert "store" in [f["name"] for f in broken]
+
+
+def test_compile_says_where_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One file to upload and one to apply; a wrong setting is named as everywhere."""
+    code, out, _ = call(capsys, "compile", "drop_intake", "--out", str(tmp_path), "--json")
+    assert code == 0
+    [written] = json.loads(out)["compiled"].values()
+    assert written == {
+        "upload": str(tmp_path / "drop_intake.yaml"),
+        "kubernetes": str(tmp_path / "kubernetes" / "drop_intake.yaml"),
+    }
+    assert all(Path(path).stat().st_size for path in written.values())
+    code, _, error = call(capsys, "compile", "drop_intake", "--set", "cluster.hourz=2")
+    assert code == 2
+    assert "cluster.hours" in error
