@@ -85,8 +85,13 @@ def test_a_failing_stage_ends_in_one_message_and_its_own_exit_code(place: Path, 
         assert "Traceback" in (place / "home" / "logs" / run.run / "toy.toy-second.log").read_text()
 
 
-def test_a_killed_run_leaves_nothing_running_and_goes_on_when_started_again(place: Path) -> None:
-    """`kill -9` of the runner must not leave an orphan that still writes, nor cost the finished stages."""
+def test_a_killed_run_leaves_nothing_running_and_goes_on_when_started_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`kill -9` of the runner must not leave an orphan that still writes, fill the disk or cost the finished stages."""
+    temporary = place / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     process = start(place, wait=60)
     pid = int(_wait_for(place, "toy.second").split()[1])
     process.send_signal(signal.SIGKILL)
@@ -99,11 +104,13 @@ def test_a_killed_run_leaves_nothing_running_and_goes_on_when_started_again(plac
     run = runs.find(open_store(str(place / "store")))
     assert run.head.status == "failed"
     assert run.document()["stages"][-1]["status"] == "failed"  # type: ignore[index]
+    assert list(temporary.iterdir())
 
     code, said = finish(start(place, wait=0))
     assert code == 0, said
     assert stages(place) == [("toy.first", "cached"), ("toy.second", "succeeded")]
     assert built(place).count("toy.first") == 1
+    assert list(temporary.iterdir()) == []
 
 
 def test_an_interrupted_run_says_so(place: Path) -> None:
