@@ -6,12 +6,12 @@ pipelines stay a table of contents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from components.images import image
 from components.store.access import KEY_FILE, SECRET_FILE
 from components.store.errors import ConfigurationError
+from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from pipelines.recipes.base import Recipe
 
@@ -67,7 +67,9 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     from kfp import kubernetes
 
     cluster, role = recipe.cluster, role_of(task.component_spec.name)
-    count = processes(recipe.stages(), task)
+    config = recipe.stages().get(task.inputs["config"].name.removesuffix("_config"))
+    ranks = training_ranks(config)
+    count = ranks or getattr(config, "processes", 1)
     memory = cluster.memory_gib * count + cluster.shared_memory_gib  # what lies in /dev/shm counts as memory
     task.set_cpu_request(f"{cluster.cpus * count:g}")
     task.set_memory_request(f"{memory:g}Gi").set_memory_limit(f"{memory:g}Gi")
@@ -82,8 +84,9 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     kubernetes.use_secret_as_env(task, f"store-{role}", keys)
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=f"{cluster.scratch_gib:g}Gi")
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=f"{cluster.shared_memory_gib:g}Gi")
-    if cluster.accelerator and (role in ("training", "evaluation") or task.container_spec.image == image("rollout")):
-        task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(count if role == "training" else 1)
+    samples = role == "evaluation" or task.container_spec.image == image("rollout")
+    if cluster.accelerator and (ranks or samples):
+        task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(ranks or 1)
         kubernetes.add_toleration(task, key=cluster.accelerator, operator="Exists", effect="NoSchedule")
 
 
@@ -96,11 +99,7 @@ def role_of(component: str) -> str:
     return ROLES[component]
 
 
-def processes(stages: Mapping[str, Contract], task: PipelineTask) -> int:
-    """How many processes the task's stage starts: its training's ranks, or its own `processes`, else one."""
-    config = stages.get(task.inputs["config"].name.removesuffix("_config"))
-    for holder in (getattr(config, "train", None), getattr(getattr(config, "tune", None), "train", None), config):
-        count = getattr(holder, "processes", None)
-        if isinstance(count, int):
-            return count
-    return 1
+def training_ranks(config: Contract | None) -> int:
+    """How many processes the stage trains with; 0 for one that does not train."""
+    train = getattr(config, "train", None) or getattr(getattr(config, "tune", None), "train", None)
+    return train.processes if isinstance(train, TrainConfig) else 0

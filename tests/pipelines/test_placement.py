@@ -109,9 +109,9 @@ def test_accelerators_go_to_steps_that_use_them(tmp_path: Path) -> None:
         for name, executor in spec["deploymentSpec"]["executors"].items():
             held[name.removeprefix("exec-")] = "accelerator" in executor["container"]["resources"]
     assert {name for name, holds in held.items() if not holds} >= {
-        "robots-record", "agibot-intake", "ge-base-frames", "dft-problems", "dft-validate"
+        "robots-record", "agibot-intake", "ge-base-frames", "ge-base-codec", "dft-problems", "dft-validate"
     }  # fmt: skip
-    assert all(held[name] for name in ("ge-base-codec", "ge-act-specialize", "ge-act-evaluate", "dft-evaluate"))
+    assert all(held[name] for name in ("ge-act-specialize", "ge-act-evaluate", "dft-base", "dft-evaluate"))
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

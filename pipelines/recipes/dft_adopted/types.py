@@ -19,6 +19,7 @@ from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from pipelines.recipes.base import Recipe
+from pipelines.recipes.cluster import Cluster
 from pipelines.recipes.dft.types import ARMS, Judge
 
 SETS = ("math_500", "minerva", "olympiad", "aime24", "amc23")
@@ -100,6 +101,9 @@ def paper(
         max_tokens=max_tokens,
         pad_token=pad_token,
         estimates=dict.fromkeys(_STAGES, hours * 3600.0) | _ESTIMATES,
+        cluster=Cluster(
+            accelerator="nvidia.com/gpu", cpus=8, memory_gib=32, shared_memory_gib=16, scratch_gib=200, hours=72
+        ),
     )  # fmt: skip
 
 
