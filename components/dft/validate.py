@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from statistics import fmean
 
-from components.dft.checks import CheckConfig, check
+from components.dft.checks import MOSTLY_BARE, CheckConfig, check, is_bare
 from components.dft.reading import Row, read_chats
 from components.language.model import load_tokenizer
 from components.store.errors import OrreryError
@@ -27,8 +28,12 @@ def validate_file(
         raise OrreryError(f"of {train.name} no chat can be trained on: {why}")
     write_accepted(out / "accepted.jsonl", checked.accepted)
     write_quarantine(out / "quarantine.jsonl", checked.quarantined)
+    bare = fmean(is_bare(row.example) for row in checked.accepted if row.example)
+    if bare > MOSTLY_BARE:
+        print(f"warning: {bare:.0%} of the chats answer without a way to the answer; DFT is known to lose on such data")
     reasons = {f"reason/{code}": count for code, count in checked.counts.items()}
-    return {"accepted": len(checked.accepted), "quarantined": len(checked.quarantined), **reasons}
+    counts = {"accepted": len(checked.accepted), "quarantined": len(checked.quarantined)}
+    return {**counts, "bare_answers": round(bare, 4), **reasons}
 
 
 def write_accepted(path: Path, rows: Iterable[Row]) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
+from components.dft.checks import MOSTLY_BARE
 from components.telemetry.charts import Curve, Interval, curves, intervals
-from components.telemetry.report import Block, Cell, Details, Figure, Row, Section, Table
+from components.telemetry.report import Block, Cell, Details, Figure, Row, Section, Table, Verdict
 from data_contracts.lineage import StageRecord
 from data_contracts.scores import Scores, SetScores, Share, TokenAnalysis
 from pipelines.report.reading import Reader
@@ -20,7 +21,20 @@ FALLING_SHOWN = 12
 
 
 def sections(reader: Reader) -> list[Section]:
-    return [*_scores(reader), *_tokens(reader)]
+    return [*_bare_answers(reader), *_scores(reader), *_tokens(reader)]
+
+
+def _bare_answers(reader: Reader) -> list[Section]:
+    """A warning where the training data is of the kind on which DFT is known to lose."""
+    for _, record in reader.versions:
+        share = record.metrics.get("bare_answers")
+        if isinstance(share, float) and share > MOSTLY_BARE:
+            why = (
+                f"{100 * share:.0f} % of the training chats hold an answer and no way to it. The tokens of an unknown "
+                "fact are improbable, and DFT's weight leaves them so: on Natural Questions its paper saw it lose."
+            )
+            return [Section("Training data", [Verdict("SFT may suit this data better than DFT", "warn", [why])])]
+    return []
 
 
 def _scores(reader: Reader) -> list[Section]:

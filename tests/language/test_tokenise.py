@@ -5,7 +5,7 @@ The tokenizer of most tests has no merges, so a token is a character and a mask 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from components.language.tokenise import IGNORED, Refused, Tokens, collate, prompt_tokens, tokenise
+from components.language.tokenise import IGNORED, Refused, Tokens, collate, prompt_tokens, refuse, tokenise
 from components.store.errors import ConfigurationError
 from data_contracts.chat import ChatExample, Message
 
@@ -229,3 +229,22 @@ def test_collate() -> None:
         assert padded["labels"][row].tolist() == [*tokens.labels.tolist(), *[IGNORED] * (40 - size)]
         assert padded["attention_mask"][row].tolist() == [1] * size + [0] * (40 - size)
     assert collate([Tokens(np.zeros(8, np.int32), np.zeros(8, np.int32))])["input_ids"].shape == (1, 8)
+
+
+LENGTHS = st.integers(8, 200)
+PIECES = ["a", "b", " ", "\n", ".", "é", "漢", "\U0001f600", END]
+ANYTHING = st.lists(st.sampled_from(PIECES), max_size=60).map("".join)
+
+
+@given(ANYTHING, ANYTHING, LENGTHS)
+def test_refusing_is_tokenising_without_the_tokens(question: str, response: str, longest: int) -> None:
+    """Breaks if a chat that can't be trained on passed the checks because nobody had tokenised it."""
+
+    def outcome(of: Callable[..., object]) -> str:
+        try:
+            of(chat(question, response), CHARACTERS, longest)
+        except Refused as refused:
+            return f"{refused.code}: {refused}"
+        return ""
+
+    assert outcome(refuse) == outcome(tokenise)
