@@ -9,17 +9,20 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from deepspeed.runtime.zero import GatheredParameters
 from deepspeed.utils import (
     safe_get_full_fp32_param,
     safe_get_full_optimizer_state,
     safe_set_full_fp32_param,
     safe_set_full_optimizer_state,
+    safe_set_local_fp32_param,
+    safe_set_local_optimizer_state,
 )
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -100,9 +103,13 @@ def restore(engine: Any, module: nn.Module, average: Average, folder: Path) -> t
     tensors = load_file(str(newest / "state.safetensors"))
     _prime(engine)
     for name, parameter in _trainable(module):
+        values = {moment: tensors[f"{moment}/{name}"] for moment in MOMENTS}
+        if hasattr(parameter, "ds_id"):
+            _set_sharded(parameter, tensors[f"weight/{name}"], values)
+            continue
         safe_set_full_fp32_param(parameter, tensors[f"weight/{name}"])
-        for moment in MOMENTS:
-            safe_set_full_optimizer_state(parameter, tensors[f"{moment}/{name}"], moment)
+        for moment, value in values.items():
+            safe_set_full_optimizer_state(parameter, value, moment)
         parameter.data.copy_(tensors[f"weight/{name}"])
     for state in engine.optimizer.optimizer.state.values():
         state["step"] = torch.tensor(float(meta["step"]))
@@ -112,20 +119,33 @@ def restore(engine: Any, module: nn.Module, average: Average, folder: Path) -> t
     return int(meta["step"]), float(meta["seconds"])
 
 
+def _set_sharded(parameter: Any, weight: Tensor, moments: Mapping[str, Tensor]) -> None:
+    """Weight and moments of a parameter that ZeRO-3 shards: the whole for the network, this rank's part for Adam.
+
+    The parts are equal, so the last one is padded; DeepSpeed's own setters of whole values forget that.
+    """
+    size, rank = parameter.ds_tensor.numel(), torch.distributed.get_rank()
+
+    def part(whole: Tensor) -> Tensor:
+        padding = size * torch.distributed.get_world_size() - whole.numel()
+        return nn.functional.pad(whole.flatten(), (0, padding))[size * rank : size * (rank + 1)]
+
+    with GatheredParameters([parameter], modifier_rank=0):
+        parameter.data.copy_(weight)
+    safe_set_local_fp32_param(parameter, part(weight))
+    for moment, value in moments.items():
+        safe_set_local_optimizer_state(parameter, part(value), moment)
+
+
 def _prime(engine: Any) -> None:
-    """Create Adam's lazily made state with an idle step (zero gradient, zero rate), so that it can be overwritten."""
+    """Create Adam's lazily made state, so that it can be overwritten."""
     zero = engine.optimizer
-    rates = [group["lr"] for group in zero.optimizer.param_groups]
-    for group, partition in zip(zero.optimizer.param_groups, zero.single_partition_of_fp32_groups, strict=True):
-        group["lr"] = 0.0
-        partition.grad = torch.zeros_like(partition)
-    zero.optimizer.step()
-    for group, partition, rate in zip(
-        zero.optimizer.param_groups, zero.single_partition_of_fp32_groups, rates, strict=True
-    ):
-        group["lr"] = rate
-        partition.grad = None
-    zero._lazy_init_hp_params_optimizer_state()
+    sharded = hasattr(zero, "fp32_partitioned_groups_flat")  # ZeRO-3
+    for weights in zero.fp32_partitioned_groups_flat if sharded else zero.single_partition_of_fp32_groups:
+        zeros = {moment: torch.zeros_like(weights, requires_grad=False) for moment in MOMENTS}
+        zero.optimizer.state[weights] = {"step": torch.tensor(0.0), **zeros}
+    if not sharded:
+        zero._lazy_init_hp_params_optimizer_state()
 
 
 def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

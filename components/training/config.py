@@ -24,7 +24,9 @@ class TrainConfig(Contract):
     clip: float = Field(default=1.0, gt=0)
     ema: float = Field(default=0.0, ge=0, lt=1, description="decay of the averaged weights that are published; 0: none")
     precision: Literal["fp32", "bf16"] = "bf16"
-    zero_stage: int = Field(default=2, ge=1, le=2, description="ZeRO: 1 shards optimiser state, 2 gradients too")
+    zero_stage: int = Field(
+        default=2, ge=1, le=3, description="ZeRO: 1 shards optimiser state, 2 gradients too, 3 weights too"
+    )
     processes: int = Field(default=8, ge=1, description="ranks; on a CPU, one thread each")
     checkpoint_seconds: float = Field(default=600.0, gt=0, description="seconds between resumable checkpoints")
     log_every: int = Field(default=50, ge=1)
@@ -48,6 +50,10 @@ class TrainConfig(Contract):
             )
         if self.snapshots >= self.steps:
             raise ValueError(f"snapshots {self.snapshots} are not fewer than the {self.steps} steps; lower snapshots")
+        if self.zero_stage == 3 and self.ema:
+            raise ValueError(
+                f"ema {self.ema} keeps whole weights, which zero_stage 3 shards; set ema=0 or zero_stage=2"
+            )
         return self
 
     @property

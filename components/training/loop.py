@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,10 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
             losses = _optimise(engine, trainee.collate(samples), config.micro_batch or config.share)
             step += 1
             average.update()
-            if rank == 0 and step in config.snapshot_steps:
-                _snapshot(trainee, average, scratch / SNAPSHOTS, step)
+            if step in config.snapshot_steps:
+                with _whole(trainee.module, config):
+                    if rank == 0:
+                        _snapshot(trainee, average, scratch / SNAPSHOTS, step)
             if step % config.log_every == 0 or step == config.steps:
                 values = _mean_over_ranks(losses, world)
                 log.write(step, spent + time.monotonic() - started, values)
@@ -79,9 +82,11 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
     seconds = spent + time.monotonic() - started
     average.copy_to_module()
     metrics: dict[str, float | int | str] = {"steps": step, "train_seconds": round(seconds, 1), "processes": world}
+    with _whole(trainee.module, config):
+        published = trainee.publish(Path(job.out)) if rank == 0 else {}
     if rank == 0:
         metrics |= {f"final_{name}": round(value, 6) for name, value in log.last().items()}
-        metrics |= trainee.publish(Path(job.out))
+        metrics |= published
         log.copy(Path(job.out) / "losses.jsonl")
         if config.snapshots:
             shutil.copytree(scratch / SNAPSHOTS, Path(job.out) / SNAPSHOTS)
@@ -98,6 +103,14 @@ def _optimise(engine: Any, batch: dict[str, Tensor], micro_batch: int) -> dict[s
         engine.step()  # and steps after the last
         losses.append({name: value.detach() for name, value in found.items()})
     return {name: torch.stack([loss[name] for loss in losses]).mean() for name in losses[0]}
+
+
+def _whole(module: nn.Module, config: TrainConfig) -> AbstractContextManager[None]:
+    """Under ZeRO-3, the time in which every rank holds the whole weights; all ranks must enter it."""
+    gathered: AbstractContextManager[None] = deepspeed.zero.GatheredParameters(
+        list(module.parameters()), enabled=config.zero_stage == 3
+    )
+    return gathered
 
 
 def _snapshot(trainee: Trainee, average: checkpoint.Average, folder: Path, step: int) -> None:
@@ -120,7 +133,8 @@ def _deepspeed(config: TrainConfig) -> dict[str, Any]:
                        "eps": 1e-8, "torch_adam": True},
         },
         "gradient_clipping": config.clip,
-        "zero_optimization": {"stage": config.zero_stage},
+        # Small weights are sharded too: kept whole, they would have to be told apart when a checkpoint is restored.
+        "zero_optimization": {"stage": config.zero_stage, "stage3_param_persistence_threshold": 0},
         "bf16": {"enabled": config.precision == "bf16"},
         "steps_per_print": 1 << 30,
     }  # fmt: skip
