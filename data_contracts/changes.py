@@ -75,7 +75,7 @@ def _errors(episode: EpisodeVerdict) -> tuple[str, ...]:
 
 def _drift(old: DatasetManifest, new: DatasetManifest) -> dict[str, float]:
     """Absolute actions only: the other forms follow them."""
-    out = {}
+    out: dict[str, float] = {}
     for was in (s for s in old.statistics if s.form == "absolute"):
         now = next((s for s in new.statistics if (s.space, s.form) == (was.space, was.form)), None)
         if now is not None and len(now.normalisation.mean) == len(was.normalisation.mean):

@@ -9,6 +9,7 @@ import pytest
 
 from components.agibot import validate as module
 from components.agibot.drop import open_drop
+from components.agibot.examine import Job, examine
 from components.agibot.validate import count_reasons, examine_drop, make_settings, report, validate
 from components.store.errors import ConfigurationError
 from data_contracts.report import ValidationReport
@@ -35,7 +36,7 @@ def test_what_was_examined_is_not_examined_again(
     three: RawDrop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A drop of thousands of episodes takes hours: a kill must cost minutes. (Here all work would crash.)"""
-    first = examine_all(three.root)
+    first = [examine(Job(source, HEAD_ONLY)) for source in open_drop(three.root).episodes.values()]
     work = tmp_path / "work"
     work.mkdir()
     for episode in first[:2]:
@@ -46,7 +47,7 @@ def test_what_was_examined_is_not_examined_again(
     monkeypatch.setattr(module, "examine", examine_or_die)
     done: list[int] = []
     examined = examine_drop(open_drop(three.root), HEAD_ONLY, work, workers=1, advance=lambda: done.append(1))
-    assert examined[:2] == first[:2]
+    assert [e.model_copy(update={"findings": ()}) for e in examined[:2]] == first[:2], "but for what comparing adds"
     assert examined[2].findings[-1].code == "archive.reader-crashed"
     assert len(done) == 3, "progress counts what an earlier start did"
 

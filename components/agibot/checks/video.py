@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
@@ -108,7 +109,7 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
     """Decode every frame into `info`; the packets' times in units of the stream's time base."""
     wanted = set(np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int).tolist())
     most, times, samples = 2 * count + 1000 if count else thresholds().max_frames, [], []
-    seen = _Seen(stream)
+    seen, shrink = _Seen(stream), VideoReformatter()
     try:
         for packet in container.demux(stream):
             if packet.pts is not None and packet.size:
@@ -117,7 +118,7 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
                 if frame.is_corrupt:
                     raise _Stop("video.undecodable", f"{name}: frame {info.frames} of {count} is corrupt")
                 if info.frames in wanted:
-                    small = frame.reformat(*SAMPLE_SIZE, format="rgb24")
+                    small = shrink.reformat(frame, *SAMPLE_SIZE, format="rgb24", threads=1)
                     samples.append(small.to_ndarray())
                 seen.add(frame)
                 info.frames += 1
