@@ -51,6 +51,7 @@ def in_one_process(whole: Job) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_sharded_weights_take_the_same_steps_and_resume_exactly(folder: Path, tmp_path: Path) -> None:
     """Breaks if the head's weight were read where it is not whole, a rank published its own part only, or a restored
     part were another rank's."""
