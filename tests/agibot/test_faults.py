@@ -48,6 +48,7 @@ ALONG = {
     "time.jitter": {"time.short-gap", "time.rate"},
     "language.span-gap": {"language.coverage-low"},
     "calibration.pose-jump": {"calibration.end-out-of-view"},
+    "video.hands-swapped": {"video.frozen"},
 }
 """What a fault brings along because it is the same defect seen from another side."""
 
