@@ -16,7 +16,7 @@ compile pyproject.toml images/dev/requirements.lock --extra dev "$@"
 versions=$(mktemp)
 trap 'rm -f "$versions"' EXIT
 grep -oE '^[A-Za-z0-9_.-]+==[^ ;]+' images/dev/requirements.lock >"$versions"
-for image in data trainer; do
+for image in data trainer rollout; do
   compile pyproject.toml "images/$image/requirements.lock" --extra "$image" --constraint "$versions"
 done
 # What writes an image's bill of materials, in the build stage only.
@@ -26,7 +26,7 @@ sed -i '/^numpy==/d' "$versions"
 compile pyproject.toml images/serving/requirements.lock --extra serving --constraint "$versions"
 # vLLM needs an older transformers and setuptools, too, and its override file says what it does not get.
 sed -i '/^transformers==/d; /^setuptools==/d' "$versions"
-compile pyproject.toml images/rollout/requirements.lock --extra rollout --constraint "$versions" \
+compile images/rollout/engine.in images/rollout/engine.lock --constraint "$versions" \
   --override images/rollout/overrides.txt
 # The installer, and the Go that builds the tests' engines where the machine has none.
 awk '/^[^ ]/ { wanted = /^uv==/ } wanted' images/dev/requirements.lock >images/dev/uv.lock

@@ -2,7 +2,7 @@
 # Installs what the project needs: .venv (development lock), .venv-serving (serving lock, for the Triton server) and the
 # system libraries both load. Safe to run again and to kill: what is complete is kept, what is not is made anew.
 #   images/setup.sh          for the demo and the command line
-#   images/setup.sh rollout  and for sampling from language models: .venv-rollout (rollout lock, vLLM)
+#   images/setup.sh rollout  and for sampling from language models: .venv-rollout (engine lock, vLLM)
 #   images/setup.sh tests    and for the tests (vLLM, and a browser that opens the reports)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -135,7 +135,7 @@ enough_disk
 installer "$python"
 environment .venv "$python" images/dev/requirements.lock
 environment .venv-serving "$system_python" images/serving/requirements.lock
-case "${1:-}" in rollout | tests) environment .venv-rollout "$python" images/rollout/requirements.lock ;; esac
+case "${1:-}" in rollout | tests) environment .venv-rollout "$python" images/rollout/engine.lock ;; esac
 unpack_promtool "$@"
 shared_memory_op
 [ $((SECONDS - started)) -lt 3 ] || say "done in $((SECONDS - started)) s"

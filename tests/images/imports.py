@@ -15,7 +15,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("components", "data_contracts", "pipelines")
-DISTRIBUTION = {"OpenGL": "pyopengl", "PIL": "pillow", "yaml": "pyyaml"}  # where it differs from the import's name
+DISTRIBUTION = {
+    "OpenGL": "pyopengl",
+    "PIL": "pillow",
+    "google": "protobuf",
+    "grpc": "grpcio",
+    "yaml": "pyyaml",
+}  # where it differs from the import's name
 PROVIDED = {"triton_python_backend_utils"}  # by Triton's Python backend, in no package
 NAMED = re.compile(r"(components|pipelines)(\.\w+)+(:\w+)?")
 

@@ -19,11 +19,11 @@ EXTRAS = {
     "data": {"data"},
     "trainer": {"data", "trainer"},
     "serving": {"serving"},
-    "rollout": {"rollout"},
+    "rollout": {"data", "trainer", "rollout"},
     "dev": {"data", "trainer", "dev"},
 }
-OTHERS = {"serving": {"numpy"}, "rollout": {"numpy", "setuptools", "transformers"}}
-"""Of these an engine needs other versions than the ones that were tested: Triton's Python backend, vLLM."""
+OTHERS = {"serving": {"numpy"}}
+"""Of these Triton's Python backend needs other versions than the ones that were tested."""
 
 
 @pytest.mark.parametrize("lock", LOCKS)
