@@ -31,6 +31,8 @@ def sections(reader: Reader) -> list[Section]:
 
 def _selection(reader: Reader) -> Iterator[Block]:
     for record in reader.holding("selection.json"):
+        if record.stage != "r_zero.select":  # the published model bears it, too
+            continue
         if (selection := reader.parse(record, "selection.json", Selection)) is not None:
             best = selection.iterations[selection.best]
             rows = [Interval(i.name, i.score.value, i.score.low, i.score.high) for i in selection.iterations]
