@@ -18,9 +18,8 @@ def select(config: SelectStageConfig, judged: Mapping[str, Scores], out: Path) -
     """
     for name, scores in judged.items():
         if config.on not in scores.sets:
-            raise ConfigurationError(
-                f"{name} was not judged on {config.on!r} but on {sorted(scores.sets)}; set select.on"
-            )
+            known = ", ".join(scores.sets)
+            raise ConfigurationError(f"{name} was not judged on {config.on!r} but on {known}; set select.on")
     if len({scores.files[config.on] for scores in judged.values()}) > 1:
         raise ConfigurationError(f"the iterations were judged on different files {config.on!r}; judge all on one")
     iterations = tuple(

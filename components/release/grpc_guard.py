@@ -25,6 +25,7 @@ READABLE = frozenset(
     )
 )  # fmt: skip
 UPSTREAM_SECONDS = 120.0
+"""For an answer, if the caller has no deadline or a later one."""
 MAX_CALLS = 64
 """Calls at a time; more are refused at once."""
 _RESPONSE_BYTES = 64 << 20
@@ -73,9 +74,10 @@ class _Door(grpc.GenericRpcHandler):
         def handle(message: bytes, context: grpc.ServicerContext) -> bytes:
             if details.method == INFER and (problem := problem_of(message)):
                 context.abort(grpc.StatusCode.INVALID_ARGUMENT, problem)
-            left = context.time_remaining()
+            left = context.time_remaining()  # without a deadline None, or more than a clock can count
+            seconds = UPSTREAM_SECONDS if left is None else min(left, UPSTREAM_SECONDS)
             try:
-                return bytes(upstream(message, timeout=UPSTREAM_SECONDS if left is None else left))
+                return bytes(upstream(message, timeout=seconds))
             except grpc.RpcError as error:
                 context.abort(error.code(), error.details())
                 raise  # for the type checker: abort has raised already
