@@ -122,6 +122,8 @@ def _check_rollouts(grpo: GrpoConfig, train: TrainConfig) -> None:
             f"updates of train.batch_size {train.batch_size} take {grpo.updates * train.batch_size}; set "
             f"train.batch_size={grpo.sequences // grpo.updates} and grpo.prompts so that updates divide the sequences"
         )
+    if train.zero_stage == 3:
+        raise ValueError("train.zero_stage 3 leaves no process whole weights to sample with; set it to 2")
     if train.steps % grpo.updates:
         raise ValueError(
             f"train.steps {train.steps} ends within a rollout of {grpo.updates} updates; use a multiple of grpo.updates"
