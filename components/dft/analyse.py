@@ -87,9 +87,7 @@ def _seen(network: Any, chats: list[Tokens], advance: Any) -> _Seen:
     for start in range(0, len(chats), BATCH):
         batch = collate(chats[start : start + BATCH])
         labels = batch["labels"][:, 1:]
-        hidden = network.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], use_cache=False
-        ).last_hidden_state[:, :-1]
+        hidden = language_model.hidden_states(network, batch)
         stats = linear_logprobs(hidden, network.lm_head.weight, labels)
         trained = labels != IGNORED
         parts.append([x[trained].double().numpy() for x in (labels, stats.logp, stats.entropy)])

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from components.dft.config import DpoConfig
@@ -17,7 +16,7 @@ from components.language import model as language_model
 from components.language.fused import linear_logprobs
 from components.language.tokenise import Tokens, collate, tokenise
 from components.store.errors import IntegrityError, OrreryError
-from components.training.job import Job, epoch_order
+from components.training.job import Job, epoch_order, save_parameters
 from data_contracts.chat import PreferencePair
 
 Pair = tuple[Tokens, Tokens]
@@ -68,7 +67,7 @@ class PairTrainee:
         }
 
     def save(self, path: Path) -> None:
-        save_file({name: p.detach().contiguous() for name, p in self.module.named_parameters()}, str(path))
+        save_parameters(self.module, path)
 
     def publish(self, out: Path) -> dict[str, float | int | str]:
         language_model.save(self.causal, self.tokenizer, out)

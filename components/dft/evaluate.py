@@ -16,9 +16,8 @@ from components.dft.reading import read_chats
 from components.language.boxed import boxed_answer
 from components.language.grading import Grader
 from components.language.samples import Completion, read_samples
-from components.language.sampling import sample_to
+from components.language.sampling import sample_to, whole_context
 from components.language.tokenise import prompt_tokens
-from components.language.vllm_server import EngineConfig, VllmServer
 from components.store.errors import ConfigurationError
 from components.store.files import hash_file
 from data_contracts.chat import ChatExample
@@ -44,9 +43,8 @@ def evaluate(
     from components.language import model as language_model
 
     tokenizer = language_model.load_tokenizer(model)
-    context = language_model.context(model)
     found: dict[str, SetScores] = {}
-    with VllmServer(model, scratch / "vllm.log", EngineConfig(max_model_len=context)) as server, Grader() as grader:
+    with whole_context(model, scratch / "vllm.log") as server, Grader() as grader:
         for name, file in sets.items():
             problems = _problems(file, config.problems)
             prompts = [prompt_tokens(problem, tokenizer) for problem in problems]

@@ -13,9 +13,8 @@ from components.dft.reading import read_chats
 from components.language import model as language_model
 from components.language.grading import Grader
 from components.language.samples import Completion, SamplingConfig, read_samples
-from components.language.sampling import sample_to
+from components.language.sampling import sample_to, whole_context
 from components.language.tokenise import Refused, prompt_tokens, tokenise
-from components.language.vllm_server import EngineConfig, VllmServer
 from components.store.errors import OrreryError
 from data_contracts.base import Contract
 from data_contracts.chat import ChatExample, Message, PreferencePair
@@ -36,7 +35,7 @@ def sample_own(
     prompts = [prompt_tokens(question, tokenizer) for question in questions]
     drawn = SamplingConfig(n=config.samples, max_tokens=config.max_tokens, seed=seed)
     samples = scratch / "samples.jsonl"
-    with VllmServer(model, scratch / "vllm.log", EngineConfig(max_model_len=context)) as server:
+    with whole_context(model, scratch / "vllm.log") as server:
         sample_to(samples, server, prompts, drawn)
     answers = [sampled.completions for sampled in read_samples(samples)]
     with Grader() as grader:

@@ -1,4 +1,4 @@
-"""The trainee of every language model: chats, one of the losses, exact over micro-batches and ranks."""
+"""The trainee on chats: one of the losses, exact over micro-batches and ranks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from components.dft.config import TuneConfig
@@ -18,7 +17,7 @@ from components.language import model as language_model
 from components.language.fused import IGNORED, Reference, TokenStats
 from components.language.tokenise import Tokens, collate, tokenise
 from components.store.errors import OrreryError
-from components.training.job import Job, epoch_order
+from components.training.job import Job, epoch_order, save_parameters
 
 
 class ChatTrainee:
@@ -59,7 +58,7 @@ class ChatTrainee:
         return {"loss": total / tokens, "cross_entropy": -stats.logp.detach().sum() / tokens}
 
     def save(self, path: Path) -> None:
-        save_file({name: p.detach().contiguous() for name, p in self.module.named_parameters()}, str(path))
+        save_parameters(self.module, path)
 
     def publish(self, out: Path) -> dict[str, float | int | str]:
         if self.config.lora is not None:

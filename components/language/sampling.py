@@ -28,6 +28,13 @@ _TOKEN_BYTES = 1024
 """Room in an answer for a token: its text, number and probability. Far more than any tokenizer needs."""
 
 
+def whole_context(model: Path, log: Path) -> VllmServer:
+    """An engine that takes sequences as long as the model has positions for; for a `with` block."""
+    from components.language.model import context
+
+    return VllmServer(model, log, EngineConfig(max_model_len=context(model)))
+
+
 def sample(
     server: VllmServer,
     prompts: Sequence[Prompt],

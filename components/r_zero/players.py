@@ -17,9 +17,9 @@ from components.language import model as language_model
 from components.language.boxed import boxed_answer
 from components.language.grading import Grader, Groups
 from components.language.samples import SamplingConfig, read_samples
-from components.language.sampling import sample_to
+from components.language.sampling import sample_to, whole_context
 from components.language.tokenise import Refused, asked
-from components.language.vllm_server import EngineConfig, VllmServer
+from components.language.vllm_server import VllmServer
 from components.r_zero.config import ChallengerStageConfig, SolverStageConfig
 from components.r_zero.labels import PseudoLabel
 from components.r_zero.questions import Question, read_question
@@ -56,7 +56,7 @@ class Challenger:
     ) -> None:  # fmt: skip
         self._config, self._seed = config, seed
         self._prompt = asked(config.ask.user, config.ask.system, tokenizer)
-        self._solver = engines.enter_context(opponent(solver, folder / "solver.log"))
+        self._solver = engines.enter_context(whole_context(solver, folder / "solver.log"))
         self._solver_tokenizer = language_model.load_tokenizer(solver)
         self._grader = engines.enter_context(Grader())
 
@@ -113,11 +113,6 @@ class Solver:
         size, number = len(self._labels), self._config.grpo.prompts
         places = (divmod(rollout * number + i, size) for i in range(number))
         return [epoch_order(self._seed, epoch, size)[place] for epoch, place in places]
-
-
-def opponent(model: Path, log: Path) -> VllmServer:
-    """An engine with all of a model's context, for use in a `with` block."""
-    return VllmServer(model, log, EngineConfig(max_model_len=language_model.context(model)))
 
 
 def solver_prompts(

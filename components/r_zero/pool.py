@@ -8,12 +8,12 @@ from pathlib import Path
 from components.language import model as language_model
 from components.language.grading import Grader, Groups
 from components.language.samples import SamplingConfig, read_samples
-from components.language.sampling import sample_to
+from components.language.sampling import sample_to, whole_context
 from components.language.tokenise import asked
 from components.language.truth import true_answer
 from components.r_zero.config import LabelStageConfig, PoolStageConfig
 from components.r_zero.labels import PseudoLabel, pseudo_labels, require_batch
-from components.r_zero.players import answer, opponent, solver_prompts
+from components.r_zero.players import answer, solver_prompts
 from components.r_zero.questions import Question, question_pool
 from components.r_zero.repetition import clusters
 from components.store.errors import IntegrityError, OrreryError
@@ -33,7 +33,7 @@ def write_questions(config: PoolStageConfig, challenger: Path, seed: int, scratc
     tokenizer = language_model.load_tokenizer(challenger)
     prompts = [asked(config.ask.user, config.ask.system, tokenizer)] * config.responses
     samples = scratch / "responses.jsonl"
-    with opponent(challenger, scratch / "vllm.log") as server:
+    with whole_context(challenger, scratch / "vllm.log") as server:
         sample_to(samples, server, prompts, SamplingConfig(top_p=config.top_p, max_tokens=config.max_tokens, seed=seed))
     pool = question_pool([sampled.completions[0].text for sampled in read_samples(samples)], config.question)
     if not pool.questions:
@@ -61,7 +61,7 @@ def label_questions(
     texts = [question.text for question in _read(questions)]
     tokenizer = language_model.load_tokenizer(solver)
     sampling = SamplingConfig(n=config.label.samples, max_tokens=config.max_tokens, seed=seed)
-    with opponent(solver, scratch / "vllm.log") as server, Grader() as grader:
+    with whole_context(solver, scratch / "vllm.log") as server, Grader() as grader:
         room = server.config.max_model_len - config.max_tokens
         prompts = solver_prompts(texts, config.solver_system, tokenizer, room)
         groups = answer(list(prompts.values()), sampling, server, grader, scratch / "answers.jsonl")

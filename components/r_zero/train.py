@@ -15,23 +15,23 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from components.language import model as language_model
 from components.language.fused import IGNORED, linear_logprobs
 from components.language.samples import Completion, SamplingConfig, read_samples
-from components.language.sampling import sample_to
+from components.language.sampling import sample_to, whole_context
+from components.language.vllm_server import VllmServer
 from components.r_zero.config import ChallengerStageConfig, GrpoConfig, SolverStageConfig
 from components.r_zero.grpo import grpo_loss
 from components.r_zero.labels import read_labels
-from components.r_zero.players import Challenger, Earned, Player, Solver, opponent
+from components.r_zero.players import Challenger, Earned, Player, Solver
 from components.r_zero.rewards import advantages
 from components.r_zero.rollout import Rollout
 from components.store.errors import OrreryError
 from components.store.files import write_atomic
-from components.training.job import Job
+from components.training.job import Job, save_parameters
 from data_contracts.r_zero import Example, RolloutSummary
 
 WAIT_SECONDS = 24 * 3600.0
@@ -81,7 +81,7 @@ class GrpoTrainee:
         return {"loss": found.loss, "kl": found.kl, "clipped": found.clipped, "reward": batch["reward"].mean()}
 
     def save(self, path: Path) -> None:
-        save_file({name: p.detach().contiguous() for name, p in self.module.named_parameters()}, str(path))
+        save_parameters(self.module, path)
 
     def publish(self, out: Path) -> dict[str, float | int | str]:
         self._engines.close()
@@ -108,16 +108,20 @@ class _Sampler:
     """Rank 0's side: the engine that samples the policy, and the player that rewards it."""
 
     def __init__(self, trainee: GrpoTrainee, player: Player, folder: Path, engines: ExitStack) -> None:
-        self._trainee, self._player, self._folder = trainee, player, folder
-        language_model.save_untied(trainee.causal, trainee.tokenizer, folder)
-        self._server = engines.enter_context(opponent(folder, folder.with_name("policy.log")))
+        self._trainee, self._player, self._folder, self._engines = trainee, player, folder, engines
+        self._server: VllmServer | None = None
 
     def make(self, number: int, path: Path) -> None:
         """Sample and reward rollout `number` with the weights as they are, and write it to `path`."""
         began = time.monotonic()
         config = self._trainee.config
         language_model.save_untied(self._trainee.causal, self._trainee.tokenizer, self._folder)
-        self._server.reload()
+        if self._server is None:
+            self._server = self._engines.enter_context(
+                whole_context(self._folder, self._folder.with_name("policy.log"))
+            )
+        else:
+            self._server.reload()
         prompts = self._player.prompts(number)
         sampling = SamplingConfig(
             n=config.group, top_p=config.top_p, max_tokens=config.max_tokens, logprobs=True,

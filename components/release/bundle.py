@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from components.envisioner.config import NetworkConfig
 from components.ge_base.frames import TableMeta
 from components.release import rules
+from components.release.decision import gate_and_lineage
 from components.store.errors import NotFound, OrreryError
 from components.store.stage import Workspace
 from data_contracts.action import ActionSchema
@@ -144,15 +145,7 @@ def card(bundle: PolicyBundle, decision: Decision, version: str) -> str:
         "|---|---|---|---|---|",
         *_evaluation_rows(bundle.evaluation),
         "",
-        "## Gate",
-        "",
-        *(f"- {'passed' if rule.passed else 'FAILED'}, {rule.name}: {rule.sentence}" for rule in decision.rules),
-        "",
-        "## Lineage",
-        "",
-        "| input | version | fingerprint |",
-        "|---|---|---|",
-        *(f"| {name} | `{ref.prefix}` | `{ref.fingerprint}` |" for name, ref in sorted(bundle.lineage.items())),
+        *gate_and_lineage(decision, bundle.lineage),
         f"| weights | `{bundle.weights.path}` | `{bundle.weights.sha256}` |",
         f"| codec | `{bundle.codec.path}` | `{bundle.codec.sha256}` |",
         "",

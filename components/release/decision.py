@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from pydantic import ValidationError
 
@@ -10,7 +10,7 @@ from components.release.errors import GateRefused
 from components.release.registry import GATE_STAGE
 from components.store.errors import ConfigurationError, IntegrityError
 from components.store.stage import Workspace
-from data_contracts.lineage import Metric
+from data_contracts.lineage import InputRef, Metric
 from data_contracts.release import Decision
 
 
@@ -49,6 +49,21 @@ def passed(ws: Workspace, policy: str, saw: Iterable[str]) -> Decision:
         why = " ".join(rule.sentence for rule in decision.failures)
         raise GateRefused(f"the gate refused {policy} from {model.prefix}: {why} (report: {gate.prefix}/report.md)")
     return decision
+
+
+def gate_and_lineage(decision: Decision, lineage: Mapping[str, InputRef]) -> list[str]:
+    """What every card ends with: lines of Markdown, the last ones the open table of lineage, for the files' hashes."""
+    return [
+        "## Gate",
+        "",
+        *(f"- {'passed' if rule.passed else 'FAILED'}, {rule.name}: {rule.sentence}" for rule in decision.rules),
+        "",
+        "## Lineage",
+        "",
+        "| input | version | fingerprint |",
+        "|---|---|---|",
+        *(f"| {name} | `{ref.prefix}` | `{ref.fingerprint}` |" for name, ref in sorted(lineage.items())),
+    ]
 
 
 def _verdict(decision: Decision) -> list[str]:

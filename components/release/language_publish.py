@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from components.release.bundle import BundleIncomplete
 from components.release.config import PublishConfig
-from components.release.decision import passed
+from components.release.decision import gate_and_lineage, passed
 from components.release.language_gate import metrics, read_scores
 from components.store.records import first_problem
 from components.store.stage import Workspace
@@ -81,15 +81,7 @@ def card(bundle: LanguageBundle, decision: Decision, version: str) -> str:
             for name in (key.removesuffix("/mean") for key in e if key.endswith("/mean"))
         ),
         "",
-        "## Gate",
-        "",
-        *(f"- {'passed' if rule.passed else 'FAILED'}, {rule.name}: {rule.sentence}" for rule in decision.rules),
-        "",
-        "## Lineage",
-        "",
-        "| input | version | fingerprint |",
-        "|---|---|---|",
-        *(f"| {name} | `{ref.prefix}` | `{ref.fingerprint}` |" for name, ref in sorted(bundle.lineage.items())),
+        *gate_and_lineage(decision, bundle.lineage),
         *(f"| {file.path} | | `{file.sha256}` |" for file in bundle.files),
         "",
     ]

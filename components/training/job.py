@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from components.store.errors import ConfigurationError
@@ -68,6 +69,11 @@ def build(job: Job) -> Trainee:
         raise ConfigurationError(f"training entry {job.entry!r} is not 'components.<module>:<function>'")
     trainee: Trainee = getattr(importlib.import_module(module), function)(job)
     return trainee
+
+
+def save_parameters(module: nn.Module, path: Path) -> None:
+    """A module's parameters as safetensors: what a snapshot holds."""
+    save_file({name: p.detach().contiguous() for name, p in module.named_parameters()}, str(path))
 
 
 @lru_cache(maxsize=2)
