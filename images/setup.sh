@@ -120,7 +120,10 @@ unpack_promtool() { # out of Debian's package, unpacked and not installed: insta
   say "promtool, which tests Prometheus' rules"
   local folder
   folder=$(mktemp -d)
-  (cd "$folder" && apt-get -qq download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool) ||
+  take() { (cd "$folder" && apt-get -qq download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool); }
+  local as_root=()
+  [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+  take 2>/dev/null || { "${as_root[@]}" apt-get -qq -o DPkg::Lock::Timeout=300 update && take; } || # where no lists are yet
     fail "promtool could not be taken out of Debian's package prometheus: apt-get update, then start again"
   mv "$folder/usr/bin/promtool" .venv/bin/promtool
   rm -rf "$folder"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.agibot.checks.evidence import Evidence
 from components.agibot.checks.places import after, frames, in_file, rows, runs
@@ -38,38 +39,49 @@ def check_limits(key: str, values: Array, limits: Limits, allowed: Thresholds) -
     """`values` (N, D) against lower and upper limits, rad or m."""
     lower, upper = np.asarray(limits.lower), np.asarray(limits.upper)
     beyond = np.maximum(values - upper, lower - values)
-    for code, least in (
+    levels = (
         ("kinematics.joint-limit", allowed.limit_impossible_rad),
         ("kinematics.joint-limit-margin", allowed.limit_margin_rad),
-    ):
-        bad = beyond > least
-        if bad.any():
-            frame, joint = np.unravel_index(int(beyond.argmax()), beyond.shape)
-            message = (
-                f"{key} of dimension {joint} reaches {values[frame, joint]:.3f}, its limits are "
-                f"{lower[joint]:.3f} .. {upper[joint]:.3f}; {int(rows(bad).sum())} frames"
-            )
-            yield finding(code, message, f"{in_file(key)}, dimension {joint}, {frames(rows(bad))}")
-            return
+    )
+    if found := _first_exceeded(beyond, levels):
+        code, bad, frame, joint = found
+        message = (
+            f"{key} of dimension {joint} reaches {values[frame, joint]:.3f}, its limits are "
+            f"{lower[joint]:.3f} .. {upper[joint]:.3f}; {int(bad.sum())} frames"
+        )
+        yield finding(code, message, f"{in_file(key)}, dimension {joint}, {frames(bad)}")
 
 
 def check_velocity(key: str, values: Array, limits: Limits, fps: int, allowed: Thresholds) -> Iterator[Finding]:
     """Speed between frames against the velocity limits; `values` (N, D)."""
     speed, most = np.abs(np.diff(values, axis=0)) * fps, np.asarray(limits.velocity)
     share = np.divide(speed, most, out=np.where(speed > 0, np.inf, 0.0), where=most > 0)
-    for code, least in (
+    levels = (
         ("kinematics.velocity-impossible", allowed.velocity_impossible),
         ("kinematics.velocity-high", allowed.velocity_high),
-    ):
-        bad = share > least
+    )
+    if found := _first_exceeded(share, levels):
+        code, bad, frame, joint = found
+        message = (
+            f"{key} of dimension {joint} moves at {speed[frame, joint]:.2f} per second, its limit is "
+            f"{most[joint]:.2f}; {int(bad.sum())} frames"
+        )
+        yield finding(code, message, f"{in_file(key)}, dimension {joint}, {frames(after(bad))}")
+
+
+def _first_exceeded(
+    excess: Array, levels: Iterable[tuple[str, float]]
+) -> tuple[str, NDArray[np.bool_], int, int] | None:
+    """Of the levels, the gravest first, the one that `excess` (N, D) is above somewhere.
+
+    Returns its code, the frames (N,) bool, and frame and dimension of the largest value; None if there is none.
+    """
+    for code, least in levels:
+        bad = excess > least
         if bad.any():
-            frame, joint = np.unravel_index(int(share.argmax()), share.shape)
-            message = (
-                f"{key} of dimension {joint} moves at {speed[frame, joint]:.2f} per second, its limit is "
-                f"{most[joint]:.2f}; {int(rows(bad).sum())} frames"
-            )
-            yield finding(code, message, f"{in_file(key)}, dimension {joint}, {frames(after(rows(bad)))}")
-            return
+            frame, joint = np.unravel_index(int(excess.argmax()), excess.shape)
+            return code, rows(bad), int(frame), int(joint)
+    return None
 
 
 def check_jerk(joints: Array, allowed: Thresholds) -> Iterator[Finding]:
