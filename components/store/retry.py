@@ -38,12 +38,14 @@ def patience() -> float:
     return seconds
 
 
-def patiently(call: Callable[[], T], is_outage: Callable[[BaseException], bool], where: str) -> T:
+def patiently(
+    call: Callable[[], T], is_outage: Callable[[BaseException], bool], where: str, seconds: float | None = None
+) -> T:
     """`call()`, again and again while it fails with an outage; the last error once patience is over.
 
-    `call` must be safe to repeat.
+    `call` must be safe to repeat. `seconds`: how long an outage is waited out, else `patience()`.
     """
-    limit = _Patience(patience(), where)
+    limit = _Patience(patience() if seconds is None else seconds, where)
     retrying = Retrying(
         retry=retry_if_exception(is_outage),
         wait=wait_random_exponential(multiplier=0.1, max=3),
@@ -67,7 +69,7 @@ class _Patience:
         now = time.monotonic()
         if self._since is None or now - self._attempt_began > max(self.seconds, SILENCE_SECONDS + 1):
             self._since = now
-        return now - self._since >= self.seconds or state.attempt_number >= _MAX_ATTEMPTS
+        return now - self._since >= self.seconds or state.attempt_number >= max(_MAX_ATTEMPTS, self.seconds)
 
     def tell(self, state: RetryCallState) -> None:
         assert self._since is not None

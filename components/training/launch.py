@@ -16,8 +16,8 @@ from pathlib import Path
 from components.store.errors import OrreryError
 from components.store.files import cache_root, locked
 from components.training.job import Job
+from components.training.output import ERROR_MARK, is_noise
 
-ERROR_MARK = "orrery-error: "
 _COPY_SECONDS = 300.0  # the longest wait for another process that copies a megabyte
 
 
@@ -93,7 +93,7 @@ def _follow(command: list[str], environment: dict[str, str], deadline: float) ->
             lines.append(line.rstrip())
             if ERROR_MARK in line:
                 named = line.rstrip().split(ERROR_MARK, 1)[1]
-            if not _is_noise(line):
+            if not is_noise(line):
                 print(line, end="", flush=True)
         code = process.wait()
     except BaseException:
@@ -108,21 +108,6 @@ def _follow(command: list[str], environment: dict[str, str], deadline: float) ->
     if named:
         return named
     return f"training failed with exit code {code}; its last lines:\n" + "\n".join(lines)
-
-
-def _is_noise(line: str) -> bool:
-    """DeepSpeed's and torchrun's chatter; it is still in the message when a run fails."""
-    marks = (
-        "[INFO]",
-        "[WARNING]",
-        "Warning",
-        "warnings.warn",
-        "return func(",
-        "DeepSpeed deepspeed.ops",
-        "Setting OMP",
-        "cpp_extension.py",  # an image has no compiler, and needs none: what it would compile is compiled
-    )
-    return not line.strip() or any(mark in line for mark in marks)
 
 
 class _Killer:

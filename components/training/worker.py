@@ -17,12 +17,13 @@ def main() -> int:
     die_with_parent()  # torchrun starts workers in sessions of their own: killed, it would leave them training
     from components.training.job import Job, build
     from components.training.loop import train
+    from components.training.output import ERROR_MARK
 
     job = Job.model_validate_json(job_file.read_text())
     try:
         metrics = train(job, build(job))
     except OrreryError as error:
-        print(f"orrery-error: {error}", file=sys.stderr, flush=True)
+        print(f"{ERROR_MARK}{error}", file=sys.stderr, flush=True)
         time.sleep(0.2)
         return error.exit_code
     if os.environ["RANK"] == "0":

@@ -74,7 +74,7 @@ def validate(document: Document, release: Release) -> None:
 @functools.cache
 def _schema(release: Release, group: str, version: str, kind: str) -> Document:
     """The strict schema of a kind that the release serves. Raises LookupError."""
-    for file in sorted((_folder(release) / release.folder).glob(f"{group}_*.yaml")):
+    for file in sorted((folder(release) / release.folder).glob(f"{group}_*.yaml")):
         text = file.read_text()
         if f"    kind: {kind}\n" in text:  # the others are long to read
             [crd] = yaml.load_all(text, yaml.CSafeLoader)
@@ -105,7 +105,7 @@ def _strict(schema: Document) -> Document:
 
 
 @functools.cache
-def _folder(release: Release) -> Path:
+def folder(release: Release) -> Path:
     """The module's files in Go's cache. Raises RuntimeError if they can't be had, or are not the ones meant."""
     command = [str(go_program()), "mod", "download", "-json", f"{release.module}@{release.version}"]
     environment = {**os.environ, "GOWORK": "off", "GOFLAGS": "-mod=mod"}

@@ -1,0 +1,1 @@
+"""Training on a cluster: a stage's training as a TrainJob of Kubeflow Trainer, started, followed and taken away."""
