@@ -19,6 +19,7 @@ class EpisodeEntry(Contract):
     frames: int = Field(gt=0)
     repaired: bool = False
     source_sha256: str = Field(description="hash over the raw files the episode was made from")
+    place: str = Field(default="", description="hash of where these files lie, if that is known")
 
 
 class SpaceStatistics(Contract):
@@ -31,6 +32,16 @@ class SpaceStatistics(Contract):
     q99: tuple[float, ...]
 
 
+class TakenDrop(Contract):
+    """A drop that was taken into a dataset, and what became of its episodes."""
+
+    prefix: str
+    fingerprint: str
+    rules: str = Field(default="", description="fingerprint of the configuration and the code that judged it")
+    added: int = Field(ge=0)
+    refused: int = Field(ge=0)
+
+
 class DatasetManifest(Contract):
     name: str
     embodiment: str
@@ -40,8 +51,10 @@ class DatasetManifest(Contract):
     episodes: tuple[EpisodeEntry, ...]
     statistics: tuple[SpaceStatistics, ...]
     state_statistics: dict[str, Normalisation] = Field(description="by space: the state in that space's layout")
-    summary: Summary
-    source: dict[str, str] = Field(description="the raw drop's prefix and fingerprint")
+    summary: Summary = Field(description="of every drop that was taken in")
+    source: dict[str, str] = Field(description="the raw drop's prefix and fingerprint: the newest one's")
+    parent: str = Field(default="", description="the version that this one was joined to: its files are referred to")
+    drops: tuple[TakenDrop, ...] = Field(default=(), description="every drop that was taken in, oldest first")
 
     def statistics_of(self, space: Space, form: Form) -> SpaceStatistics:
         for candidate in self.statistics:

@@ -20,6 +20,7 @@ class ObjectRef(Contract):
     path: str
     size: int = Field(ge=0)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    key: str = Field(default="", description="where it lies if not below the version: another's object, not copied")
 
 
 class InputRef(Contract):
@@ -63,6 +64,10 @@ class StageRecord(Contract):
 
     def as_input(self) -> InputRef:
         return InputRef(stage=self.stage, prefix=self.prefix, version=self.version, fingerprint=self.fingerprint)
+
+    def key_of(self, ref: ObjectRef) -> str:
+        """Where the bytes of one of its objects lie in the store."""
+        return ref.key or f"{self.prefix}/{ref.path}"
 
     def object(self, path: str) -> ObjectRef:
         """The object at `path`. Raises KeyError that lists what is there."""

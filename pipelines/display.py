@@ -29,7 +29,9 @@ class Display:
         self._quiet = os.environ.get("ORRERY_QUIET", "") not in ("", "0")
         self._live = not self._quiet and self._stream.isatty()
         self._total = len(forecast.tasks)
-        self._count, self._task, self._note, self._started = 0, "", "", time.monotonic()
+        self._begun: dict[str, int] = {}
+        """how often each task was: a loop's runs again and again"""
+        self._task, self._note, self._started = "", "", time.monotonic()
         self._said = time.monotonic()
         self._recent: deque[str] = deque(maxlen=400)
         self._lock = threading.RLock()
@@ -60,7 +62,7 @@ class Display:
 
     def begin(self, task: str) -> None:
         with self._lock:
-            self._count += 1
+            self._begun[task] = self._begun.get(task, 0) + 1
             self._task, self._note, self._started = task, "", time.monotonic()
             self._recent.clear()
             self._forecast.start(task)
@@ -102,7 +104,9 @@ class Display:
 
     def _label(self) -> str:
         title = self._titles.get(self._task, self._task)
-        return f"[{self._count:>2}/{self._total}] {title:<{self._width}}"
+        again = self._begun.get(self._task, 1)
+        title = f"{title} {again}" if again > 1 else title
+        return f"[{len(self._begun):>2}/{self._total}] {title:<{self._width}}"
 
     def _left(self) -> str:
         left = self._forecast.left()

@@ -87,8 +87,13 @@ class _Starter:
     def __init__(self, environment: Mapping[str, str], on_start: OnStart, on_line: OnLine, on_end: OnEnd):
         self._environment = environment
         self._on_start, self._on_line, self._on_end = on_start, on_line, on_end
+        self._one = threading.Lock()
 
     def __call__(self, full_command: list[str], env_vars: dict[str, str] | None = None) -> int:
+        with self._one:  # a loop's tasks come from several threads; each may use the whole machine, so they take turns
+            return self._run(full_command, env_vars)
+
+    def _run(self, full_command: list[str], env_vars: dict[str, str] | None) -> int:
         task, parameters = _task_of(full_command)
         self._on_start(task, parameters)
         process = subprocess.Popen(

@@ -212,7 +212,7 @@ class _Part:
         self._asked = json.loads(parameters.get("config", "{}"))
         folder = runs.home() / "logs" / self.run_id
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = (folder / f"{self.pipeline.name}.{task}.log").open("w", encoding="utf-8")
+        self._log = (folder / f"{self.pipeline.name}.{task}.log").open("a", encoding="utf-8")
         self.display.begin(self._key(task))
 
     def _line(self, text: str) -> None:

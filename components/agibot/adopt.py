@@ -1,4 +1,7 @@
-"""Takes a raw drop that lies somewhere already into the store: lists and hashes it, and lays it out for publishing."""
+"""Takes a raw drop that lies somewhere already into the store: lists and hashes it, and lays it out for publishing.
+
+What lies below `raw/` of the store already is referred to, and never copied: a tar may be larger than this disk.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,13 @@ from components.store.errors import ConfigurationError
 from components.store.files import hash_file
 from components.store.keys import check_key
 from components.store.open import open_store
+from components.store.stage import Workspace
 from components.telemetry.progress import progress
 from data_contracts.base import fingerprint
 from data_contracts.lineage import ObjectRef
+
+RAW = "raw/"
+"""Where robots upload, and what the intake may read."""
 
 
 @dataclass(frozen=True)
@@ -50,19 +57,33 @@ class Upload:
     def lay_out(self, out: Path) -> None:
         """Links to every file below `out`, under the drop's own names."""
         for found in self.files:
-            path = out / found.ref.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.symlink_to(found.file(self.store).absolute())
+            _link(out / found.ref.path, found.file(self.store))
+
+    def lay_into(self, ws: Workspace) -> None:
+        """The same for a stage's output, but for what its store has below `raw/`: that is referred to."""
+        for found in self.files:
+            if self.store.url == ws.store.url and found.key.startswith(RAW):
+                ws.refer(found.ref.path, found.key, found.ref.size, found.ref.sha256)
+            else:
+                _link(ws.out / found.ref.path, found.file(self.store))
+
+
+def _link(path: Path, target: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.symlink_to(target.absolute())
 
 
 def find_upload(store: Store, config: AdoptConfig) -> Upload:
-    """What `config.source` names: a folder or tar here, else another store's URL, else a prefix in `store`.
+    """What `config.source` names: a folder or tar here, else a store's URL (`store`'s too), else a prefix in `store`.
 
     Raises ConfigurationError if nothing is there, or if it is not what `config.fingerprint` promises.
     """
     source = config.source
     local = Path(source).expanduser()
-    if "://" in source:
+    if source.startswith(store.url + "/"):
+        prefix = source.removeprefix(store.url + "/")
+        upload = _from_store(store, prefix, source)
+    elif "://" in source:
         upload = _from_store(open_store(source), "", source)
     elif local.exists():
         upload = Upload(store, tuple(_hash_files(local)))
@@ -95,6 +116,8 @@ def _hash_files(source: Path) -> Iterator[Found]:
 def _from_store(store: Store, prefix: str, source: str) -> Upload:
     objects = list(store.list(prefix))
     start = prefix.rstrip("/") + "/" if prefix else ""
+    if prefix and not objects and (single := store.stat(prefix.rstrip("/"))):
+        objects, start = [single], prefix.rstrip("/").rpartition("/")[0] + "/"
     files = []
     with progress(len(objects), "hashing", "objects") as bar:
         for stat in objects:

@@ -1,5 +1,7 @@
 """KFP shells of the intake."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 
 from components.images import image
@@ -21,3 +23,32 @@ def agibot_intake(store: str, config: str, seed: int, raw: str) -> str:
     from components.store.shell import call
 
     return call(intake, store=store, config=config, seed=seed, raw=raw)
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def agibot_plan(store: str, config: str, seed: int, raw: str) -> NamedTuple(  # type: ignore[valid-type]
+    "Plan", [("parent", str), ("shards", list)]
+):
+    """Plan: find what of a raw drop its dataset lacks, and divide that into shards."""
+    from components.agibot.stages import plan
+    from components.store.shell import ask
+
+    return ask(plan, store=store, config=config, seed=seed, raw=raw)
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def agibot_examine(store: str, config: str, seed: int, raw: str, parent: str, shard: str) -> str:
+    """Examine one shard: validate its episodes, quarantine what is bad, make the rest ready to be joined."""
+    from components.agibot.stages import examine
+    from components.store.shell import call
+
+    return call(examine, store=store, config=config, seed=seed, raw=raw, parent=parent, shard=shard)
+
+
+@dsl.component(base_image=image("data"), install_kfp_package=False)
+def agibot_join(store: str, config: str, seed: int, raw: str, parts: list) -> str:
+    """Join a drop's shards to the dataset: publish its next version."""
+    from components.agibot.stages import join
+    from components.store.shell import call
+
+    return call(join, store=store, config=config, seed=seed, raw=raw, parts=parts)

@@ -10,8 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from itertools import combinations
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -29,7 +28,7 @@ _SHAPE, _STILL = 16, 0.005
 _TABLES, _PROJECTIONS, _CELLS = 8, 6, 4.0
 """Hash tables, projections in each, and the width of a cell in units of the largest distance that is searched for."""
 _MOST_IN_CELL = 50
-"""More episodes than this in one cell, which robots at rest would make, are compared with their neighbours only."""
+"""Each episode is compared with this many after it in its cell: robots at rest would put all of theirs into one."""
 
 
 class Moving(Protocol):
@@ -73,50 +72,82 @@ def picture_hash(image: NDArray[np.uint8]) -> str:
     return np.packbits(low > np.median(low)).tobytes().hex()
 
 
-def near_copies(episodes: Sequence[Moving], allowed: Thresholds) -> list[tuple[int, int, float]]:
-    """(i, j, distance) with i < j for each episode j that is nearly a copy of an earlier one i; the first such i."""
-    usable = [n for n, e in enumerate(episodes) if e.trajectory and e.picture]
+def near_copies(episodes: Sequence[Moving], allowed: Thresholds, old: int = 0) -> list[tuple[int, int, float]]:
+    """(i, j, distance) with i < j for each episode j that is nearly a copy of an earlier one i; the first such i.
+
+    The first `old` episodes were compared with each other before: no j is one of them.
+    """
+    usable = np.array([n for n, e in enumerate(episodes) if e.trajectory and e.picture], np.int64)
+    pictures = np.array([int(episodes[n].picture, 16) for n in usable], np.uint64)
     found: dict[int, tuple[int, float]] = {}
-    for i, j in _candidates(episodes, usable, allowed.near_rad):
-        if j in found and found[j][0] <= i:
-            continue
-        if _differing_bits(episodes[i].picture, episodes[j].picture) > allowed.near_bits:
-            continue
-        distance = warped_distance(points_of(episodes[i].trajectory), points_of(episodes[j].trajectory))
-        if distance <= allowed.near_rad:
-            found[j] = (i, distance)
+    for pairs, points in _candidates(episodes, usable, allowed.near_rad, old):
+        differing = np.bitwise_count(pictures[pairs[:, 0]] ^ pictures[pairs[:, 1]])
+        for a, b in pairs[differing <= allowed.near_bits].tolist():
+            i, j = int(usable[a]), int(usable[b])
+            if j not in found or i < found[j][0]:
+                distance = warped_distance(points(a), points(b))
+                if distance <= allowed.near_rad:
+                    found[j] = (i, distance)
     return [(i, j, distance) for j, (i, distance) in sorted(found.items())]
 
 
-def _candidates(episodes: Sequence[Moving], usable: Iterable[int], near: float) -> list[tuple[int, int]]:
-    """Pairs that share a cell of some table. Drawn with a fixed seed: equal datasets give equal pairs."""
+def _candidates(
+    episodes: Sequence[Moving], usable: NDArray[np.int64], near: float, old: int
+) -> Iterator[tuple[NDArray[np.int64], Callable[[int], Array]]]:
+    """Pairs (P, 2) of positions in `usable` that share a cell of some table, in order; and each one's points.
+
+    Drawn with a fixed seed: equal datasets give equal pairs.
+    """
     by_width: dict[int, list[int]] = defaultdict(list)
-    for n in usable:
-        by_width[len(episodes[n].trajectory)].append(n)
-    pairs: set[tuple[int, int]] = set()
-    for numbers in by_width.values():
-        vectors = np.stack([_shape(points_of(episodes[n].trajectory)).ravel() for n in numbers])
+    for position, n in enumerate(usable):
+        by_width[len(episodes[n].trajectory)].append(position)
+    for members in by_width.values():
+        positions = np.array(members, np.int64)
+
+        def points(position: int) -> Array:
+            return points_of(episodes[usable[position]].trajectory)
+
+        vectors = _shapes(points_of(episodes[usable[p]].trajectory) for p in members)
         radius = near * np.sqrt(vectors.shape[1])
         random = np.random.default_rng(0)
+        tables = []
         for _ in range(_TABLES):
             directions = random.standard_normal((vectors.shape[1], _PROJECTIONS))
             shift = random.uniform(0, 1, _PROJECTIONS)
             cells = np.floor(vectors @ directions / (_CELLS * radius) + shift).astype(np.int64)
-            table: dict[bytes, list[int]] = defaultdict(list)
-            for n, cell in zip(numbers, cells, strict=True):
-                table[cell.tobytes()].append(n)
-            for members in table.values():
-                for start in range(0, len(members), _MOST_IN_CELL):
-                    pairs.update(combinations(members[start : start + _MOST_IN_CELL], 2))
-    return sorted(pairs)
+            tables.append(_pairs_in_cells(cells))
+        pairs = positions[np.unique(np.concatenate(tables), axis=0)]
+        yield pairs[usable[pairs[:, 1]] >= old], points
+
+
+def _pairs_in_cells(cells: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(P, 2) pairs i < j of rows that are equal, each with the `_MOST_IN_CELL` rows after it at most."""
+    _, cell = np.unique(cells, axis=0, return_inverse=True)
+    order = np.argsort(cell.ravel(), kind="stable")
+    sorted_cells = cell.ravel()[order]
+    found = [np.zeros((0, 2), np.int64)]
+    for step in range(1, min(_MOST_IN_CELL, len(order))):
+        same = np.flatnonzero(sorted_cells[step:] == sorted_cells[:-step])
+        if not len(same):
+            break
+        found.append(np.stack([order[same], order[same + step]], axis=1))
+    return np.concatenate(found)
+
+
+def _shapes(trajectories: Iterable[Array]) -> Array:
+    """(E, _SHAPE * D) of trajectories (P, D): `_SHAPE` points at even distances along the way of each, so that pace
+    and pauses do not matter."""
+    return np.stack([_shape(points).ravel() for points in trajectories])
 
 
 def _shape(points: Array) -> Array:
-    """(_SHAPE, D) of a trajectory (P, D) at even distances along its way, so that pace and pauses do not matter."""
+    """(_SHAPE, D) of a trajectory (P, D)."""
     steps = np.abs(np.diff(points, axis=0)).max(axis=1)
     way = np.concatenate([[0.0], np.cumsum(np.maximum(steps - _STILL, 0) + 1e-6)])
     at = np.linspace(0, way[-1], _SHAPE)
-    return np.stack([np.interp(at, way, column) for column in points.T], axis=1)
+    left = np.clip(np.searchsorted(way, at, side="right") - 1, 0, len(way) - 2)
+    share = ((at - way[left]) / (way[left + 1] - way[left]))[:, None]
+    return points[left] * (1 - share) + points[left + 1] * share
 
 
 def warped_distance(a: Array, b: Array) -> float:

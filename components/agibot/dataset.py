@@ -5,6 +5,8 @@ meta/info.json meta/stats.json meta/tasks.parquet meta/episodes/chunk-000/file-0
 data/chunk-000/file-000.parquet                 one row group per episode
 videos/<camera key>/chunk-000/file-000.mp4      several episodes per file
 calibration/chunk-000/file-000.parquet          camera to base per frame, for every camera
+records/file-000.jsonl                          how each episode was examined: one file per drop that was joined
+statistics/sketches.npz                         what statistics of more episodes are made from
 ```
 """
 
@@ -25,6 +27,8 @@ from components.store.errors import OrreryError
 from data_contracts.dataset import DatasetManifest
 
 MANIFEST = "manifest.json"
+RECORDS = "records"
+SKETCHES = "statistics/sketches.npz"
 IMAGES = "observation.images."
 
 
@@ -138,7 +142,7 @@ class Dataset:
         table = parquet.read_row_group(group, columns=wanted)
         if len(table) != episode.length:
             raise OrreryError(f"{tree} of episode {episode_index} has {len(table)} rows, {episode.length} are promised")
-        return {name: _array(table.column(name).combine_chunks()) for name in wanted}
+        return {name: array_of(table.column(name).combine_chunks()) for name in wanted}
 
     def _parquet(self, path: Path) -> Any:
         import pyarrow.parquet as pq
@@ -148,7 +152,7 @@ class Dataset:
         return self._open[1]
 
 
-def _array(column: Any) -> NDArray[Any]:
+def array_of(column: Any) -> NDArray[Any]:
     import pyarrow as pa
 
     if pa.types.is_fixed_size_list(column.type):

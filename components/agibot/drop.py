@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from components.agibot.blob import Blob, TooLarge
-from components.agibot.tar_index import TarIndex, index_tar
+from components.agibot.tar_index import TarIndex, index_blob
 from components.agibot.task_info import FILE_NAME, TaskEntry, parse_task_info
 from components.store.errors import ConfigurationError
+from data_contracts.base import fingerprint
 from data_contracts.catalogue import finding, thresholds
 from data_contracts.reasons import Finding
 
@@ -65,6 +66,30 @@ class EpisodeSource:
             for _, blob in sorted(self.parts[tree].items()):
                 yield blob
 
+    def used(self, cameras: Sequence[str]) -> dict[tuple[str, str], Blob]:
+        """By tree and path, what an intake of `cameras` reads: all but the other cameras' videos."""
+        wanted = {f"videos/{camera}.mp4" for camera in cameras}
+        return {
+            (tree, path): blob
+            for tree in TREES
+            for path, blob in sorted(self.parts[tree].items())
+            if tree != "observations" or not path.startswith("videos/") or path in wanted
+        }
+
+    def place(self, cameras: Sequence[str]) -> str:
+        """Hash of where the files lie that are used: equal only if they are the same; '' if that is not known."""
+        where = [[tree, path, blob.identity] for (tree, path), blob in self.used(cameras).items()]
+        return fingerprint([self._labels(), where]) if all(identity for _, _, identity in where) else ""
+
+    def content(self, cameras: Sequence[str]) -> str:
+        """Hash over the raw files that the episode is made from, wherever they lie; they are read for it."""
+        what = [[tree, path, blob.sha256()] for (tree, path), blob in self.used(cameras).items()]
+        return fingerprint([self.task_id, self.episode_id, what, self._labels()])
+
+    def _labels(self) -> object:
+        entry = self.entry
+        return entry and [entry.task_name, entry.init_scene_text, [vars(s) for s in entry.spans or ()]]
+
     @property
     def size(self) -> int:
         return sum(blob.size for blob in self.blobs())
@@ -95,12 +120,26 @@ def open_drop(source: Path) -> Drop:
     """
     if not source.exists():
         raise ConfigurationError(f"{source} is not there; name the folder or tar that holds the raw drop")
-    drop = Drop()
     if source.is_dir():
-        for path, name in files_below(source):
-            _place(drop, path, name)
-    else:
-        _place_tar(drop, source, source.name, ())
+        return inventory(Blob.of_file(path, name) for path, name in files_below(source))
+    drop = Drop()
+    _place_tar(drop, Blob.of_file(source, source.name), (), index_blob)
+    return _joined(drop)
+
+
+def inventory(files: Iterable[Blob], index: Callable[[Blob], TarIndex] = index_blob) -> Drop:
+    """The inventory of a drop whose files are given, their names below it; `index` reads a tar's headers."""
+    drop = Drop()
+    for blob in files:
+        parts = tuple(blob.name.split("/"))
+        if blob.name.endswith(".tar") and (parts[0] in TREES or len(parts) == 1):
+            _place_tar(drop, blob, parts[:-1], index)
+        else:
+            _place_blob(drop, blob, parts)
+    return _joined(drop)
+
+
+def _joined(drop: Drop) -> Drop:
     _join(drop)
     drop.episodes = dict(sorted(drop.episodes.items()))
     return drop
@@ -122,23 +161,15 @@ def files_below(root: Path) -> Iterator[tuple[Path, str]]:
                 continue
 
 
-def _place(drop: Drop, path: Path, name: str) -> None:
-    parts = tuple(name.split("/"))
-    if path.suffix == ".tar" and (parts[0] in TREES or len(parts) == 1):
-        _place_tar(drop, path, name, parts[:-1])
-    else:
-        _place_blob(drop, Blob.of_file(path, name), parts)
-
-
-def _place_tar(drop: Drop, path: Path, name: str, above: tuple[str, ...]) -> None:
+def _place_tar(drop: Drop, tar: Blob, above: tuple[str, ...], make_index: Callable[[Blob], TarIndex]) -> None:
     """Index a tar and place its members as if they lay in a folder in its stead."""
+    name = tar.name
     try:
-        index = index_tar(path, name)
+        index = make_index(tar)
     except OSError as error:
         index = TarIndex(name, findings=[finding("archive.unreadable", f"{name}: {error.strerror or error}", name)])
     for member in index.members:
-        blob = Blob(os.fspath(path), member.offset, member.size, f"{name}:{member.name}")
-        _place_blob(drop, blob, (*above, *_clean(member.name)))
+        _place_blob(drop, tar.member(member.name, member.offset, member.size), (*above, *_clean(member.name)))
     owners = {f"{name}:{m.name}": _owner((*above, *_clean(m.name))) for m in index.truncated}
     for found in index.findings:
         drop.report(owners.get(found.where) or (NOWHERE, NOWHERE), found)
@@ -167,7 +198,7 @@ def _place_blob(drop: Drop, blob: Blob, parts: tuple[str, ...]) -> None:
     known = source.parts[tree].get(path)
     if known is None:
         source.parts[tree][path] = blob
-    elif known.size == blob.size and known.sha256() == blob.sha256():
+    elif known.equals(blob):
         source.findings.append(finding("duplicate.same-part", f"{path} is also {blob.name}", known.name))
     else:
         message = f"{path} has {known.size} bytes in {known.name} and {blob.size} other bytes in {blob.name}"

@@ -19,7 +19,7 @@ from components.agibot.copies import motion_hash, picture_hash, trajectory_of
 from components.agibot.drop import EpisodeSource
 from components.agibot.reading import Settings, read
 from components.store.files import write_atomic
-from data_contracts.base import Contract, fingerprint
+from data_contracts.base import Contract
 from data_contracts.reasons import Finding
 from data_contracts.report import EpisodeVerdict, Verdict
 
@@ -50,6 +50,8 @@ class Examined(Contract):
     picture: str = ""
     """perceptual hash of the first camera's first frame"""
     source_sha256: str = ""
+    place: str = ""
+    """hash of where the raw files lie, if that is known: if it is equal, they need not be read to know them"""
     aggregates: dict[str, float] = Field(default_factory=dict)
 
     @property
@@ -77,7 +79,8 @@ def examine(job: Job) -> Examined:
         task_id=source.task_id, episode_id=source.episode_id, verdict=verdict, findings=found, frames=evidence.frames,
         instruction=source.entry.task_name if source.entry else "", repaired=tuple(reading.repaired),
         aggregates=_aggregates(evidence), **_likeness(evidence, settings.cameras[0]),
-        source_sha256=source_hash(source) if job.folder and verdict != "quarantined" else "",
+        place=source.place(settings.cameras),
+        source_sha256=source.content(settings.cameras) if job.folder and verdict != "quarantined" else "",
     )  # fmt: skip
     if job.folder:
         keep(Path(job.folder), examined, evidence, settings)
@@ -128,16 +131,6 @@ def _aggregates(evidence: Evidence) -> dict[str, float]:
     if lumas:
         out["luma_mean"] = float(np.mean(lumas))
     return {name: value for name, value in out.items() if np.isfinite(value)}
-
-
-def source_hash(source: EpisodeSource) -> str:
-    """Hash over the raw files that the episode was made from, wherever they lie."""
-    parts = [
-        [tree, path, blob.sha256()] for tree, files in source.parts.items() for path, blob in sorted(files.items())
-    ]
-    entry = source.entry
-    labels = None if entry is None else [entry.task_name, entry.init_scene_text, [vars(s) for s in entry.spans or ()]]
-    return fingerprint([source.task_id, source.episode_id, parts, labels])
 
 
 # What publishing needs of an episode, kept in the scratch folder

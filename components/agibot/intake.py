@@ -6,10 +6,10 @@ from pathlib import Path
 
 from components.agibot.config import IntakeConfig
 from components.agibot.contract import check_contract, require
-from components.agibot.drop import open_drop
 from components.agibot.page import intake_page
 from components.agibot.publish import publish
 from components.agibot.quarantine import nothing_usable, quarantine
+from components.agibot.stored import open_adopted
 from components.agibot.validate import count_reasons, examine_drop, make_settings, report
 from components.store.stage import Workspace
 from components.telemetry.progress import progress
@@ -25,7 +25,7 @@ def take_in(ws: Workspace, config: IntakeConfig) -> dict[str, Metric]:
     """
     raw, work = ws.inputs["raw"], ws.scratch / "episodes"
     work.mkdir(exist_ok=True)
-    drop = open_drop(ws.fetch_tree("raw"))
+    drop = open_adopted(ws.store, raw)
     settings = make_settings(config.embodiment, config.cameras, config.calibration, config.repair, config.profile)
     with progress(len(drop.episodes), "validating", "episodes") as bar:
         examined = examine_drop(drop, settings, work, advance=bar.advance)

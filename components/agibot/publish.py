@@ -1,15 +1,18 @@
-"""Writes a dataset version: LeRobot v3 files, film strips, and the manifest that says what is in it.
+"""Writes a dataset version from parts: LeRobot v3 files, film strips, and the manifest that says what is in it.
 
-The layout is `components.agibot.dataset`'s. Episodes lie in key order, so equal drops give equal bytes. Memory does not
-grow with the drop: tables are written episode by episode, videos packet by packet, statistics are streamed.
+The layout is `components.agibot.dataset`'s. A version that is joined to another keeps all of that one's files, by
+reference, and puts new episodes into files of their own behind them: so numbers, timestamps and indices of the old ones
+stay right, and none of them is read. Episodes lie in the order in which they came, so equal drops give equal bytes.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,202 +23,249 @@ from numpy.typing import NDArray
 from components.agibot import lerobot
 from components.agibot.columns import ACTION, STATE
 from components.agibot.config import IntakeConfig
-from components.agibot.dataset import IMAGES, MANIFEST
-from components.agibot.drop import EpisodeSource
-from components.agibot.examine import Examined, stem
-from components.agibot.statistics import FORMS, Summary, in_form, levels, normalisation, of_levels, of_rows, summarise
-from components.agibot.tables import TableFiles, table_of
-from components.agibot.videos import VideoJoiner, VideoPlace, video_path
+from components.agibot.dataset import IMAGES, MANIFEST, RECORDS, SKETCHES
+from components.agibot.drop import EpisodeSource, Key
+from components.agibot.examine import Examined
+from components.agibot.part import Part, flat_statistics, read_examined, spread, table_path, write_part
+from components.agibot.statistics import (
+    FORMS,
+    Sketches,
+    Summary,
+    add,
+    in_form,
+    normalisation,
+    of_levels,
+    of_rows,
+    read_sketches,
+    write_sketches,
+)
+from components.agibot.tables import FILES_PER_CHUNK, TableFiles, table_of
+from components.agibot.videos import video_path
+from components.store.files import write_atomic
 from components.telemetry.progress import progress
-from data_contracts.dataset import DatasetManifest, EpisodeEntry, SpaceStatistics
+from data_contracts.dataset import DatasetManifest, EpisodeEntry, SpaceStatistics, TakenDrop
 from data_contracts.embodiment import Embodiment
+from data_contracts.lineage import StageRecord
+from data_contracts.report import Summary as Total
 from data_contracts.report import ValidationReport
 
 _BATCH = 500
 """Episodes whose rows of `meta/episodes` are written together."""
+_KEPT = ("data/", "calibration/", "videos/", "meta/episodes/", f"{RECORDS}/")
+"""What a joined version takes over of its parent as it is."""
+
+Refer = Callable[[str, str, int, str], None]
+"""`components.store.stage.Workspace.refer`."""
 
 
 @dataclass(frozen=True)
-class Episode:
-    """A usable episode on its way into the dataset."""
+class Base:
+    """The version that new episodes are joined to: its record, and a local folder with its small files."""
 
-    index: int
-    first: int
-    """number of its first frame in the dataset"""
-    task: int
-    examined: Examined
-    source: EpisodeSource
-    kept: Path
-    """what `components.agibot.examine.keep` wrote of it, without the suffix"""
+    record: StageRecord
+    folder: Path
 
-    @property
-    def frames(self) -> int:
-        return self.examined.frames
+    @cached_property
+    def manifest(self) -> DatasetManifest:
+        return DatasetManifest.model_validate_json((self.folder / MANIFEST).read_bytes())
 
-    def load(self, *names: str) -> dict[str, NDArray[Any]]:
-        """Kept arrays by name; without names, the columns of both spaces."""
-        with np.load(self.kept.with_name(self.kept.name + ".npz"), allow_pickle=False) as file:
-            return {name: file[name] for name in names or (*STATE.values(), *ACTION.values())}
+    @cached_property
+    def known(self) -> list[Examined]:
+        """Its episodes, as they were examined."""
+        return read_examined(sorted((self.folder / RECORDS).iterdir()))
 
-    def data(self, fps: int) -> dict[str, NDArray[Any]]:
-        """The columns of `data/`, in LeRobot's order."""
-        return self.load() | lerobot.indices(self.frames, fps, self.first, self.index, self.task)
+    def files(self, tree: str) -> int:
+        """How many files it has in a tree; new ones are numbered from there."""
+        return sum(o.path.startswith(f"{tree}/") for o in self.record.objects)
 
 
 @dataclass
 class Version:
-    """The dataset that is being written into `out`."""
+    """The dataset that is being written into `out`: the episodes of `base`, then `kept`."""
 
     out: Path
+    refer: Refer
     config: IntakeConfig
-    episodes: list[Episode]
-    tasks: list[str]
+    base: Base | None
+    kept: Sequence[tuple[Examined, Part]]
+    sketches: Sketches = field(default_factory=dict)
     levels: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """how often each level occurs in each channel, by camera, over the frames that were sampled"""
-    samples: dict[str, int] = field(default_factory=dict)
+    entries: list[EpisodeEntry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.base is not None:
+            self.sketches, self.levels = read_sketches(self.base.folder / SKETCHES)
+            self.entries = list(self.base.manifest.episodes)
+        self.frames = sum(e.frames for e in self.entries)
+        self.tasks: dict[str, int] = {}
+        for text in (*(e.instruction for e in self.entries), *(e.instruction for e, _ in self.kept)):
+            self.tasks.setdefault(text, len(self.tasks))
 
     @property
     def robot(self) -> Embodiment:
         return self.config.profile.robot(self.config.embodiment)
 
-    @property
-    def frames(self) -> int:
-        return sum(e.frames for e in self.episodes)
+    def files(self, tree: str) -> int:
+        return self.base.files(tree) if self.base is not None else 0
 
 
 def publish(
     out: Path,
     config: IntakeConfig,
     work: Path,
-    sources: dict[tuple[int, int], EpisodeSource],
+    sources: dict[Key, EpisodeSource],
     examined: Sequence[Examined],
     report: ValidationReport,
     origin: dict[str, str],
 ) -> DatasetManifest:
-    """Write the usable ones of `examined` into `out`; what was kept of them lies in `work`.
+    """Write the usable ones of `examined` into `out`, as a version of their own; what was kept lies in `work`.
 
     Raises OrreryError if a file of the drop changed since it was examined.
     """
-    version = _plan(out, config, work, sources, [e for e in examined if e.usable])
-    with progress(len(version.episodes), "publishing", "episodes") as bar:
+    part = Part(work.with_name(f"{work.name}.part"))
+    shutil.rmtree(part.folder, ignore_errors=True)
+    usable = [e for e in examined if e.usable]
+    with progress(len(usable), "publishing", "episodes") as bar:
+        write_part(part.folder, config, work, sources, examined, bar.advance)
+    version = Version(out, _never, config, None, [(e, part) for e in usable])
+    return write_version(version, report, TakenDrop(**origin, added=len(usable), refused=len(examined) - len(usable)))
+
+
+def write_version(version: Version, report: ValidationReport, drop: TakenDrop) -> DatasetManifest:
+    """Write a version whose new episodes come from `drop`; `report` is about that drop alone."""
+    if version.base is not None:
+        for ref in version.base.record.objects:
+            if ref.path.startswith(_KEPT):
+                version.refer(ref.path, version.base.record.key_of(ref), ref.size, ref.sha256)
+    with progress(len(version.kept), "joining", "episodes") as bar:
         for _ in _write_episodes(version):
             bar.advance()
-    with progress(2 * len(version.episodes), "taking statistics", "passes over episodes") as bar:
-        summaries = summarise(lambda: _streams(version, bar.advance))
+    summaries = {name: sketch.summary() for name, sketch in version.sketches.items()}
     _write_meta(version, summaries)
+    write_sketches(version.out / SKETCHES, version.sketches, version.levels)
+    lines = "".join(f"{e.model_copy(update={'findings': ()}).model_dump_json()}\n" for e, _ in version.kept)
+    write_atomic(version.out / RECORDS / f"file-{version.files(RECORDS):03d}.jsonl", lines.encode())
     _copy_strips(version)
-    manifest = _manifest(version, summaries, report, origin)
-    lerobot.write_json(out / "report.json", report.model_dump(mode="json"))
-    lerobot.write_json(out / MANIFEST, manifest.model_dump(mode="json"))
+    manifest = _manifest(version, summaries, report, drop)
+    lerobot.write_json(version.out / "report.json", report.model_dump(mode="json"))
+    lerobot.write_json(version.out / MANIFEST, manifest.model_dump(mode="json"))
     return manifest
 
 
-def _plan(
-    out: Path, config: IntakeConfig, work: Path, sources: dict[tuple[int, int], EpisodeSource], usable: list[Examined]
-) -> Version:
-    tasks: dict[str, int] = {}
-    episodes: list[Episode] = []
-    first = 0
-    for index, found in enumerate(usable):
-        task = tasks.setdefault(found.instruction, len(tasks))
-        episodes.append(Episode(index, first, task, found, sources[found.key], stem(work, *found.key)))
-        first += found.frames
-    return Version(out, config, episodes, list(tasks))
+def _never(path: str, key: str, size: int, sha256: str) -> None:
+    raise AssertionError(f"{path}: a version of its own refers to nothing")
 
 
 # Episodes: data, calibration, videos, meta/episodes
 
 
-def _write_episodes(version: Version) -> Iterator[Episode]:
+def _write_episodes(version: Version) -> Iterator[EpisodeEntry]:
     """Write everything that is per episode; yields each when it is done."""
-    config, fps = version.config, version.robot.fps
-    schema, rows = _schema(version), []
+    trees = ["calibration"] if version.config.calibration else []
+    trees += [f"videos/{IMAGES}{camera}" for camera in version.config.cameras]
+    files, schema, rows = _Files(version), _schema(version), []
     with ExitStack() as stack:
-        data, calibration, meta = (
-            stack.enter_context(TableFiles(version.out / tree)) for tree in ("data", "calibration", "meta/episodes")
+        data, meta = (
+            stack.enter_context(TableFiles(version.out / tree, first=version.files(tree)))
+            for tree in ("data", "meta/episodes")
         )
-        joiners = {c: stack.enter_context(VideoJoiner(version.out, IMAGES + c, fps)) for c in config.cameras}
-        for episode in version.episodes:
-            row = _identity(episode) | _labels(episode)
-            columns = episode.data(fps)
-            row |= _place("data", data.add(table_of(columns)))
-            if config.calibration:
-                row |= _place("calibration", calibration.add(table_of(_poses(episode, config.cameras))))
-                row |= _intrinsics(episode, config.cameras)
-            for camera, joiner in joiners.items():
-                blob = episode.source.video(camera)
-                assert blob is not None  # an episode without it is not usable
-                row |= _video(IMAGES + camera, joiner.add(blob, episode.frames), fps)
-            row |= _statistics(version, episode, columns)
+        for number, (found, part) in enumerate(version.kept):
+            row, entry = dict(part.rows[found.key]), _entry(len(version.entries), found)
+            indices = lerobot.indices(
+                entry.frames, version.robot.fps, version.frames, entry.index, version.tasks[found.instruction]
+            )
+            columns = part.columns(row)
+            for tree in trees:
+                row |= files.place(part, tree, row)
+            row |= _place_of(data.add(table_of(columns | indices)))
+            row |= _identity(entry, version.frames)
+            row |= flat_statistics({name: lerobot.statistics(of_rows(_matrix(v))) for name, v in indices.items()})
+            _take_statistics(version, columns | indices, row.pop("levels"))
+            version.entries.append(entry)
+            version.frames += entry.frames
             rows.append(row)
-            if len(rows) == _BATCH or episode.index + 1 == len(version.episodes):
+            if len(rows) == _BATCH or number + 1 == len(version.kept):
                 chunk, file = meta.next_file()
                 places = {"meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file}
                 meta.add(pa.Table.from_pylist([r | places for r in rows], schema=schema))
                 rows.clear()
-            yield episode
+            yield entry
 
 
-def _identity(episode: Episode) -> dict[str, Any]:
+class _Files:
+    """Takes files of parts into the version as they are, each once, and numbers them anew."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._numbers: dict[tuple[Path, str], int] = {}
+        self._next: dict[str, int] = {}
+
+    def place(self, part: Part, tree: str, row: dict[str, Any]) -> dict[str, int]:
+        """Chunk and number in the version of the file of `tree` that `row` names in its part."""
+        names = (f"{tree}/chunk_index", f"{tree}/file_index")
+        path = _path(tree, *(row[name] for name in names))
+        known = self._numbers.get((part.folder, path))
+        if known is None:
+            known = self._numbers[part.folder, path] = self._next.get(tree, self._version.files(tree))
+            self._next[tree] = known + 1
+            self._take(part, path, _path(tree, *divmod(known, FILES_PER_CHUNK)))
+        return dict(zip(names, divmod(known, FILES_PER_CHUNK), strict=True))
+
+    def _take(self, part: Part, path: str, name: str) -> None:
+        if part.record is not None:
+            ref = part.record.object(path)
+            self._version.refer(name, part.record.key_of(ref), ref.size, ref.sha256)
+            return
+        target = self._version.out / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.link(part.folder / path, target)
+
+
+def _path(tree: str, chunk: int, file: int) -> str:
+    if tree.startswith("videos/"):
+        return video_path(Path(), tree.removeprefix("videos/"), chunk, file).as_posix()
+    return table_path(tree, chunk, file)
+
+
+def _place_of(place: Any) -> dict[str, int]:
+    return {"data/chunk_index": place.chunk, "data/file_index": place.file, "data/row_group": place.row_group}
+
+
+def _identity(entry: EpisodeEntry, first: int) -> dict[str, Any]:
     return {
-        "episode_index": episode.index,
-        "tasks": [episode.examined.instruction],
-        "length": episode.frames,
-        "dataset_from_index": episode.first,
-        "dataset_to_index": episode.first + episode.frames,
-        "source/task_id": episode.examined.task_id,
-        "source/episode_id": episode.examined.episode_id,
+        "episode_index": entry.index,
+        "tasks": [entry.instruction],
+        "length": entry.frames,
+        "dataset_from_index": first,
+        "dataset_to_index": first + entry.frames,
     }
 
 
-def _labels(episode: Episode) -> dict[str, Any]:
-    entry = episode.source.entry
-    assert entry is not None  # nor is one that task_info does not list
-    spans = entry.spans or ()
-    return {
-        "labels/scene": entry.init_scene_text,
-        "labels/start_frame": [s.start for s in spans],
-        "labels/end_frame": [s.end for s in spans],
-        "labels/action_text": [s.text for s in spans],
-        "labels/skill": [s.skill for s in spans],
-    }
+def _entry(index: int, found: Examined) -> EpisodeEntry:
+    return EpisodeEntry(
+        index=index, task_id=found.task_id, episode_id=found.episode_id, instruction=found.instruction,
+        frames=found.frames, repaired=found.verdict == "repaired", source_sha256=found.source_sha256, place=found.place,
+    )  # fmt: skip
 
 
-def _place(tree: str, place: Any) -> dict[str, int]:
-    return {f"{tree}/chunk_index": place.chunk, f"{tree}/file_index": place.file, f"{tree}/row_group": place.row_group}
+def _take_statistics(version: Version, columns: dict[str, NDArray[Any]], levels: dict[str, Any]) -> None:
+    """Add an episode to the version's statistics: its columns, and each action space in the forms that differ."""
+    rows: dict[str, NDArray[Any]] = {name: _matrix(values) for name, values in columns.items()}
+    for space in STATE:
+        state, action = rows[STATE[space]], rows[ACTION[space]]
+        for form in FORMS:
+            if form != "absolute":
+                rows[f"{space}/{form}"] = in_form(state, action, space, form, version.config.chunk)
+    add(version.sketches, rows)
+    for camera, (samples, counts) in levels.items():
+        part = np.column_stack([np.asarray(counts, np.int64), np.full(3, samples)])
+        version.levels[camera] = version.levels.get(camera, 0) + part
 
 
-def _video(key: str, place: VideoPlace, fps: int) -> dict[str, Any]:
-    """Timestamps are divided once from whole frames: sums of durations would drift."""
-    return {
-        f"videos/{key}/chunk_index": place.chunk,
-        f"videos/{key}/file_index": place.file,
-        f"videos/{key}/from_timestamp": place.start / fps,
-        f"videos/{key}/to_timestamp": (place.start + place.frames) / fps,
-    }
-
-
-def _poses(episode: Episode, cameras: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Camera to base per frame, (N, 12), by camera."""
-    kept = episode.load(*(f"calibration/{c}/camera_to_base" for c in cameras))
-    return {c: kept[f"calibration/{c}/camera_to_base"] for c in cameras}
-
-
-def _intrinsics(episode: Episode, cameras: Sequence[str]) -> dict[str, list[float]]:
-    names = [f"calibration/{c}/{part}" for c in cameras for part in ("intrinsic", "distortion")]
-    return {name: values.tolist() for name, values in episode.load(*names).items()}
-
-
-def _statistics(version: Version, episode: Episode, columns: dict[str, NDArray[Any]]) -> dict[str, Any]:
-    """The episode's own statistics; its images' levels are added to the version's."""
-    found = {name: lerobot.statistics(of_rows(_matrix(values))) for name, values in columns.items()}
-    for camera in version.config.cameras:
-        samples = episode.load(f"samples/{camera}")[f"samples/{camera}"]
-        counts = levels(samples)
-        version.levels[camera] = version.levels.get(camera, 0) + counts
-        version.samples[camera] = version.samples.get(camera, 0) + len(samples)
-        found[IMAGES + camera] = lerobot.statistics(of_levels(counts, len(samples)), image=True)
-    return {f"stats/{name}/{key}": value for name, values in found.items() for key, value in values.items()}
+def _matrix(values: NDArray[Any]) -> NDArray[np.float64]:
+    """(N,) or (N, D) -> (N, D), in double precision."""
+    return values.astype(np.float64).reshape(len(values), -1)
 
 
 def _schema(version: Version) -> pa.Schema:
@@ -248,52 +298,30 @@ def _schema(version: Version) -> pa.Schema:
 # The dataset as a whole: statistics, meta, strips, manifest
 
 
-def _streams(version: Version, advance: Any) -> Iterator[dict[str, NDArray[Any]]]:
-    """Of every episode: each column, and each action space in the forms that are differences."""
-    for episode in version.episodes:
-        columns: dict[str, NDArray[Any]] = {
-            name: _matrix(values) for name, values in episode.data(version.robot.fps).items()
-        }
-        for space in STATE:
-            state, action = columns[STATE[space]], columns[ACTION[space]]
-            for form in FORMS:
-                if form != "absolute":
-                    columns[f"{space}/{form}"] = in_form(state, action, space, form, version.config.chunk)
-        yield columns
-        advance()
-
-
-def _matrix(values: NDArray[Any]) -> NDArray[np.float64]:
-    """(N,) or (N, D) -> (N, D), in double precision."""
-    return values.astype(np.float64).reshape(len(values), -1)
-
-
 def _write_meta(version: Version, summaries: dict[str, Summary]) -> None:
     robot, config, meta = version.robot, version.config, version.out / "meta"
-    codecs = {c: lerobot.video_facts(video_path(version.out, IMAGES + c, 0, 0), robot.fps) for c in config.cameras}
-    described = lerobot.features(robot, config.cameras, codecs)
-    totals = (len(version.episodes), version.frames, len(version.tasks))
+    described = lerobot.features(robot, config.cameras, version.kept[0][1].facts)
+    totals = (len(version.entries), version.frames, len(version.tasks))
     lerobot.write_json(meta / "info.json", lerobot.info(robot, *totals, described))
     stats = {name: lerobot.statistics(summaries[name]) for name in described if name in summaries}
     for camera, counts in version.levels.items():
-        stats[IMAGES + camera] = lerobot.statistics(of_levels(counts, version.samples[camera]), image=True)
+        stats[IMAGES + camera] = lerobot.statistics(of_levels(counts[:, :256], int(counts[0, 256])), image=True)
     lerobot.write_json(meta / "stats.json", stats)
-    lerobot.write_tasks(meta / "tasks.parquet", version.tasks)
+    lerobot.write_tasks(meta / "tasks.parquet", list(version.tasks))
 
 
 def _copy_strips(version: Version) -> None:
-    """Film strips of `strips` episodes, spread evenly."""
-    count = min(version.config.strips, len(version.episodes))
-    for position in np.linspace(0, len(version.episodes) - 1, count).round().astype(int):
-        episode = version.episodes[position]
-        strip = episode.kept.with_name(episode.kept.name + ".jpg")
-        target = version.out / "strips" / strip.name
+    """Film strips of `strips` of the new episodes, spread evenly over those that have one."""
+    strips = [part.folder / "strips" / f"{e.task_id}-{e.episode_id}.jpg" for e, part in version.kept]
+    there = [strip for strip in strips if strip.exists()]
+    for number in spread(version.config.strips, len(there)):
+        target = version.out / "strips" / there[number].name
         target.parent.mkdir(exist_ok=True)
-        shutil.copyfile(strip, target)
+        shutil.copyfile(there[number], target)
 
 
 def _manifest(
-    version: Version, summaries: dict[str, Summary], report: ValidationReport, origin: dict[str, str]
+    version: Version, summaries: dict[str, Summary], report: ValidationReport, drop: TakenDrop
 ) -> DatasetManifest:
     statistics = []
     for space in STATE:
@@ -302,17 +330,17 @@ def _manifest(
             q01, q99 = (tuple(summary.quantiles[share].tolist()) for share in (0.01, 0.99))
             scale = normalisation(summary, space, form)
             statistics.append(SpaceStatistics(space=space, form=form, normalisation=scale, q01=q01, q99=q99))
+    base = version.base.manifest if version.base is not None else None
     return DatasetManifest(
         name=version.config.name, embodiment=version.config.embodiment, fps=version.robot.fps,
-        cameras=version.config.cameras, episodes=tuple(_entry(e) for e in version.episodes),
-        statistics=tuple(statistics), summary=report.summary, source=origin,
+        cameras=version.config.cameras, episodes=tuple(version.entries), statistics=tuple(statistics),
+        summary=_total(base.summary, report.summary) if base is not None else report.summary,
+        source={"prefix": drop.prefix, "fingerprint": drop.fingerprint},
+        parent=version.base.record.prefix if version.base is not None else "",
+        drops=(*(base.drops if base is not None else ()), drop),
         state_statistics={s: normalisation(summaries[STATE[s]], s, "absolute") for s in STATE},
     )  # fmt: skip
 
 
-def _entry(episode: Episode) -> EpisodeEntry:
-    found = episode.examined
-    return EpisodeEntry(
-        index=episode.index, task_id=found.task_id, episode_id=found.episode_id, instruction=found.instruction,
-        frames=found.frames, repaired=found.verdict == "repaired", source_sha256=found.source_sha256,
-    )  # fmt: skip
+def _total(a: Total, b: Total) -> Total:
+    return Total(**{name: value + b.model_dump()[name] for name, value in a.model_dump().items()})

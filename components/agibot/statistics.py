@@ -1,13 +1,15 @@
 """Statistics of columns, streamed: moments and quantiles in memory that does not grow with the data.
 
-Two passes over the episodes: the first finds count, mean, standard deviation, minimum and maximum (Chan's update), the
-second fills histograms between minimum and maximum, from which quantiles follow to 1/4096 of the range.
+One pass finds count, mean, standard deviation, minimum and maximum (Chan's update) and a histogram, from which
+quantiles follow to 1/4096 of the range. A sketch is kept with a dataset version, so that new episodes are added to it
+without the old ones being read again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,9 @@ from numpy.typing import NDArray
 from data_contracts.action import Form, Normalisation, Space, angle_dims, gripper_dims
 
 BINS = 4096
+"""Quantiles are true to this part of a column's range."""
+_CELLS = 2 * BINS + 2
+_FINEST = -1000
 QUANTILES = (0.01, 0.10, 0.50, 0.90, 0.99)
 FORMS: tuple[Form, ...] = ("absolute", "delta", "relative")
 GRIPPER_FLOOR = 0.05
@@ -56,27 +61,100 @@ class Moments:
         return np.sqrt(self.squares / max(self.count, 1))
 
 
-class Histograms:
-    """Histograms of D columns between the minima and maxima that `Moments` found."""
+class Histogram:
+    """Histograms of D columns whose cells are 2^k wide and begin at whole multiples of that.
 
-    def __init__(self, moments: Moments) -> None:
-        self._low, self._width = moments.low, np.maximum(moments.high - moments.low, 1e-300)
-        self._counts = np.zeros((len(self._low), BINS), np.int64)
+    The least k of a column at which its range fits into `_CELLS` cells: so counts depend on the rows alone, not on the
+    order in which they came, and a wider range makes two cells one, exactly.
+    """
 
-    def update(self, rows: Rows) -> None:
-        bins = ((np.asarray(rows, np.float64) - self._low) / self._width * BINS).astype(np.int64)
-        flat = np.clip(bins, 0, BINS - 1) + np.arange(len(self._low)) * BINS
-        self._counts += np.bincount(flat.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+    def __init__(self, columns: int) -> None:
+        self.exponent = np.full(columns, _FINEST)
+        self.first = np.zeros(columns, np.int64)
+        """number of the first cell"""
+        self.counts = np.zeros((columns, _CELLS), np.int64)
+
+    def update(self, rows: Rows, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+        """Take in `rows` (n, D); `low` and `high` (D,) are the range of all that was taken in, and of these."""
+        exponent = _exponent(low, high)
+        first = np.floor(np.ldexp(low, -exponent)).astype(np.int64)
+        for column in np.flatnonzero((exponent != self.exponent) | (first != self.first)):
+            self._widen(int(column), int(exponent[column] - self.exponent[column]), int(first[column]))
+        self.exponent, self.first = exponent, first
+        cells = np.floor(np.ldexp(rows, -exponent)).astype(np.int64) - first
+        flat = (cells + np.arange(len(exponent)) * _CELLS).ravel()
+        self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def _widen(self, column: int, times: int, first: int) -> None:
+        """Make 2^times cells of a column one, the first of them number `first`."""
+        counts = self.counts[column]
+        filled = np.flatnonzero(counts)
+        cells = ((filled + self.first[column]) >> min(times, 63)) - first
+        self.counts[column] = np.bincount(cells, counts[filled], _CELLS).astype(np.int64)
 
     def quantile(self, share: float) -> NDArray[np.float64]:
-        """(D,) interpolated within a bin."""
-        total = self._counts.cumsum(axis=1)
+        """(D,) interpolated within a cell."""
+        total = self.counts.cumsum(axis=1)
         target = share * total[:, -1:]
-        at = (total < target).sum(axis=1)[:, None].clip(max=BINS - 1)
-        inside = np.take_along_axis(self._counts, at, 1)
+        at = (total < target).sum(axis=1)[:, None].clip(max=_CELLS - 1)
+        inside = np.take_along_axis(self.counts, at, 1)
         before = np.take_along_axis(total, at, 1) - inside
         part = (target - before) / np.maximum(inside, 1)
-        return self._low + ((at + part.clip(0, 1))[:, 0] / BINS) * self._width
+        return np.ldexp(self.first + (at + part.clip(0, 1))[:, 0], self.exponent)
+
+
+def _exponent(low: NDArray[np.float64], high: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The least k with which [low, high] spans fewer than `_CELLS` cells of 2^k whose numbers are exact."""
+    largest, range_ = np.maximum(np.abs(low), np.abs(high)), high - low
+    exact = np.where(largest > 0, np.frexp(largest)[1] - 52, _FINEST)
+    spread = np.where(range_ > 0, np.frexp(range_)[1] - int(np.log2(_CELLS)) - 1, _FINEST)
+    k = np.maximum(np.maximum(exact, spread), _FINEST).astype(np.int64)
+    while (wide := np.floor(np.ldexp(high, -k)) - np.floor(np.ldexp(low, -k)) >= _CELLS).any():
+        k = k + wide
+    return k
+
+
+class Sketch:
+    """Moments and histogram of one stream of rows."""
+
+    def __init__(self) -> None:
+        self.moments, self.histogram = Moments(), Histogram(0)
+
+    def update(self, rows: Rows) -> None:
+        """Take in `rows` (n, D)."""
+        if not len(rows):
+            return
+        rows = np.asarray(rows, np.float64)
+        if not self.moments.count:
+            self.histogram = Histogram(rows.shape[1])
+        self.moments.update(rows)
+        self.histogram.update(rows, self.moments.low, self.moments.high)
+
+    def summary(self) -> Summary:
+        m = self.moments
+        quantiles = {q: self.histogram.quantile(q).clip(m.low, m.high) for q in QUANTILES}
+        return Summary(m.count, m.low, m.high, m.mean, m.std, quantiles)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All of it, by name; of the histogram only the cells that are filled."""
+        m, h = self.moments, self.histogram
+        columns, cells = np.nonzero(h.counts)
+        return {
+            "count": np.array(m.count), "mean": m.mean, "squares": m.squares, "low": m.low, "high": m.high,
+            "exponent": h.exponent, "first": h.first, "columns": columns.astype(np.int16),
+            "cells": cells.astype(np.int16), "filled": h.counts[columns, cells],
+        }  # fmt: skip
+
+    @classmethod
+    def of_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Sketch:
+        sketch = cls()
+        m = sketch.moments
+        m.count, m.mean, m.squares = int(arrays["count"]), arrays["mean"], arrays["squares"]
+        m.low, m.high = arrays["low"], arrays["high"]
+        h = sketch.histogram = Histogram(len(m.mean))
+        h.exponent, h.first = arrays["exponent"], arrays["first"]
+        h.counts[arrays["columns"], arrays["cells"]] = arrays["filled"]
+        return sketch
 
 
 @dataclass(frozen=True)
@@ -91,22 +169,41 @@ class Summary:
     quantiles: dict[float, NDArray[np.float64]]
 
 
-def summarise(stream: Callable[[], Iterator[dict[str, Rows]]]) -> dict[str, Summary]:
-    """Statistics by name over what `stream` yields; it is called twice and must yield the same rows."""
-    moments: dict[str, Moments] = {}
-    for part in stream():
-        for name, rows in part.items():
-            moments.setdefault(name, Moments()).update(rows)
-    histograms = {name: Histograms(m) for name, m in moments.items() if m.count}
-    for part in stream():
-        for name, rows in part.items():
-            if name in histograms:
-                histograms[name].update(rows)
-    return {name: _summary(moments[name], histogram) for name, histogram in histograms.items()}
+Sketches = dict[str, Sketch]
+"""By the name of a column, or of an action space in a form."""
 
 
-def _summary(m: Moments, histogram: Histograms) -> Summary:
-    return Summary(m.count, m.low, m.high, m.mean, m.std, {q: histogram.quantile(q) for q in QUANTILES})
+def add(sketches: Sketches, part: dict[str, Rows]) -> None:
+    """Take the rows of each name into its sketch."""
+    for name, rows in part.items():
+        sketches.setdefault(name, Sketch()).update(rows)
+
+
+def summarise(stream: Iterable[dict[str, Rows]]) -> dict[str, Summary]:
+    """Statistics by name over what `stream` yields."""
+    sketches: Sketches = {}
+    for part in stream:
+        add(sketches, part)
+    return {name: sketch.summary() for name, sketch in sketches.items() if sketch.moments.count}
+
+
+def write_sketches(path: Path, sketches: Sketches, counts: dict[str, NDArray[Any]]) -> None:
+    """Keep sketches, and `counts` beside them, in a file; equal ones give equal bytes."""
+    named = {f"{name}|{key}": values for name, s in sketches.items() for key, values in s.arrays().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **{f"|{k}": v for k, v in counts.items()}, **named)  # type: ignore[arg-type]
+
+
+def read_sketches(path: Path) -> tuple[Sketches, dict[str, NDArray[Any]]]:
+    """What `write_sketches` wrote."""
+    named: dict[str, dict[str, NDArray[Any]]] = {}
+    with np.load(path, allow_pickle=False) as file:
+        for entry in file.files:
+            name, _, key = entry.partition("|")
+            named.setdefault(name, {})[key] = file[entry]
+    counts = named.pop("", {})
+    return {name: Sketch.of_arrays(arrays) for name, arrays in named.items()}, counts
 
 
 def of_rows(rows: Rows) -> Summary:

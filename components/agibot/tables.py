@@ -26,11 +26,11 @@ class TablePlace:
 
 
 class TableFiles:
-    """Writes pieces of one table into as few files as their size allows. A context manager."""
+    """Writes pieces of one table into as few files as their size allows, from number `first`. A context manager."""
 
-    def __init__(self, root: Path, file_bytes: int = FILE_BYTES) -> None:
+    def __init__(self, root: Path, file_bytes: int = FILE_BYTES, first: int = 0) -> None:
         self._root, self._file_bytes = root, file_bytes
-        self._number, self._groups = -1, 0
+        self._number, self._groups = first - 1, 0
         self._sink: BinaryIO | None = None
         self._writer: Any = None
 

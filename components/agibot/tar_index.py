@@ -6,12 +6,12 @@ sparse files, absurd sizes and torn ends are findings; no byte of a member is re
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
+from components.agibot.blob import Blob
 from data_contracts.catalogue import finding, thresholds
 from data_contracts.reasons import Finding
 
@@ -47,15 +47,29 @@ class TarIndex:
             self.findings.append(finding(code, message, where))
 
 
+class _Bytes(Protocol):
+    """What is read of a tar."""
+
+    def seek(self, offset: int, /) -> int: ...
+    def read(self, size: int, /) -> bytes | None: ...
+
+
 class _Damaged(Exception):
     """The headers can't be followed any further."""
 
 
 def index_tar(path: Path, name: str) -> TarIndex:
     """The index of the tar at `path`. Never raises for its content; OSError only if the file itself can't be read."""
-    index = TarIndex(name)
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+    return index_blob(Blob.of_file(path, name))
+
+
+def index_blob(blob: Blob) -> TarIndex:
+    """The index of a tar, wherever it lies: one read per header, none of a member.
+
+    Never raises for its content; OSError or StoreError if the file itself can't be read.
+    """
+    index, name, size = TarIndex(blob.name), blob.name, blob.size
+    with blob.raw() as file:
         try:
             for count, member in enumerate(_members(file, size, index)):
                 if count >= thresholds().max_members:
@@ -76,7 +90,7 @@ def index_tar(path: Path, name: str) -> TarIndex:
     return index
 
 
-def _members(file: BinaryIO, size: int, index: TarIndex) -> Iterator[Member]:
+def _members(file: _Bytes, size: int, index: TarIndex) -> Iterator[Member]:
     """Plain files with safe names, in order; the others become findings."""
     offset, long_name, long_size = 0, "", None
     while True:
@@ -105,12 +119,12 @@ def _members(file: BinaryIO, size: int, index: TarIndex) -> Iterator[Member]:
         offset += _padded(length) if kind in _REGULAR or kind not in _FOLDER + _LINKS + _DEVICES else 0
 
 
-def _header(file: BinaryIO, offset: int, size: int) -> bytes | None:
+def _header(file: _Bytes, offset: int, size: int) -> bytes | None:
     """The header block at `offset`, None at the archive's end. Raises EOFError, _Damaged."""
     if offset == size and offset > 0:
         return None  # no closing zero blocks: some writers leave them out
     file.seek(offset)
-    block = file.read(BLOCK)
+    block = file.read(BLOCK) or b""
     if offset == 0 and block.startswith(_COMPRESSED):
         raise _Damaged("it is compressed")
     if len(block) < BLOCK:
@@ -135,13 +149,13 @@ def _number(field_: bytes, what: str) -> int:
     return int(text or b"0", 8)
 
 
-def _record(file: BinaryIO, offset: int, length: int, size: int) -> bytes:
+def _record(file: _Bytes, offset: int, length: int, size: int) -> bytes:
     if length > _LARGEST_NAME_RECORD:
         raise _Damaged(f"a name record claims {length} bytes")
     if offset + length > size:
         raise EOFError(f"it ends at byte {size} within a name record")
     file.seek(offset)
-    return file.read(length)
+    return file.read(length) or b""
 
 
 def _pax(record: bytes) -> dict[str, str]:

@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from pydantic import ValidationError
 
 from components.agibot.across import compare
-from components.agibot.drop import Drop, open_drop
+from components.agibot.drop import Drop, EpisodeSource, open_drop
 from components.agibot.examine import Examined, Job, Settings, examine, stem
 from components.agibot.pool import Failure, run_tasks
+from components.agibot.stored import Jobs, forget
 from components.store.errors import ConfigurationError
 from components.telemetry.progress import progress
 from data_contracts.catalogue import finding, thresholds
@@ -81,19 +82,34 @@ def examine_drop(
 
     With a `folder`, what publishing needs is kept there, and what an earlier start kept is not done again.
     """
-    sources, done = list(drop.episodes.values()), dict[int, Examined]()
+    examined = examine_episodes(list(drop.episodes.values()), settings, folder, workers, advance)
+    return compare(examined, settings) + about_drop(drop)
+
+
+def examine_episodes(
+    sources: Sequence[EpisodeSource],
+    settings: Settings,
+    folder: Path | None = None,
+    workers: int | None = None,
+    advance: Callable[[], None] | None = None,
+) -> list[Examined]:
+    """The record of each episode on its own, in the order of `sources`. Raises StoreError if one can't be brought."""
+    done = dict[int, Examined]()
     for number, source in enumerate(sources):
         if folder is not None and (known := _kept(folder, *source.key)) is not None:
             done[number] = known
     missing = [n for n in range(len(sources)) if n not in done]
-    jobs = [Job(sources[n], settings, str(folder or "")) for n in missing]
     for _ in done if advance else ():
         advance()  # type: ignore[misc]
-    for position, result in run_tasks(examine, jobs, _deadline, workers):
-        done[missing[position]] = _crashed(jobs[position], result) if isinstance(result, Failure) else result
-        if advance:
-            advance()
-    return compare([done[n] for n in range(len(sources))], settings) + _about_drop(drop)
+    with Jobs([Job(sources[n], settings, str(folder or "")) for n in missing]) as jobs:
+        for position, result in run_tasks(examine, jobs, _deadline, workers):
+            number = missing[position]
+            done[number] = _crashed(jobs[position], result) if isinstance(result, Failure) else result
+            if folder is not None and not done[number].usable:
+                forget(folder, sources[number])
+            if advance:
+                advance()
+    return [done[n] for n in range(len(sources))]
 
 
 def _deadline(job: Job) -> float:
@@ -126,7 +142,8 @@ def next_blob(job: Job) -> str:
     return first.name if first else ""
 
 
-def _about_drop(drop: Drop) -> list[Examined]:
+def about_drop(drop: Drop) -> list[Examined]:
+    """What was found about the drop or a task as a whole, as records of their own."""
     return [
         Examined(task_id=task, episode_id=episode, verdict="quarantined", findings=tuple(found))
         for (task, episode), found in sorted(drop.findings.items())

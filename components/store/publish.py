@@ -17,7 +17,7 @@ UPLOADS = 4
 
 
 def publish(store: Store, record: StageRecord, out: Path, timeout: float) -> StageRecord:
-    """Upload the record's objects from `out` and write it; the record that stands in the end (perhaps another's).
+    """Upload the record's own objects from `out` and write it; the record that stands in the end (perhaps another's).
 
     Objects that an unfinished attempt left are kept if they are equal, else replaced: no record names them yet.
     """
@@ -37,8 +37,9 @@ def _publish_once(store: Store, record: StageRecord, out: Path, timeout: float) 
     with Claim(store, f"claims/{record.prefix}.json") as claim:
         if not claim.take(published, timeout):
             return load_record(store, record.prefix)
+        own = [ref for ref in record.objects if not ref.key]
         with ThreadPoolExecutor(UPLOADS) as pool:
-            for _ in pool.map(lambda ref: _put(store, claim, f"{record.prefix}/{ref.path}", ref, out), record.objects):
+            for _ in pool.map(lambda ref: _put(store, claim, record.key_of(ref), ref, out), own):
                 pass
         claim.confirm()
         return publish_record(store, record)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -75,12 +76,22 @@ def read_input(store: Store, ref: InputRef) -> StageRecord:
     return record
 
 
-def find_records(store: Store, kind: str, name: str | None = None) -> Iterator[StageRecord]:
-    """Every published version of a kind, or of one name, in key order."""
+def find_records(store: Store, kind: str, name: str | None = None, without: str = "") -> Iterator[StageRecord]:
+    """Every published version of a kind, or of one name, in key order; not of names that end with `without`."""
     for found in store.list(f"{kind}/{name}" if name else kind):
         prefix, _, last = found.key.rpartition("/")
-        if last == RECORD and prefix.count("/") == 2:
+        if last == RECORD and prefix.count("/") == 2 and not (without and prefix.split("/")[1].endswith(without)):
             yield load_record(store, prefix)
+
+
+def lay_out(store: Store, record: StageRecord, folder: Path, starts: Sequence[str]) -> Path:
+    """Links in `folder` to verified local files with those objects of a version whose paths have one of `starts`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for ref in record.objects:
+        if ref.path.startswith(tuple(starts)):
+            (folder / ref.path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / ref.path).symlink_to(store.fetch(record.key_of(ref), ref.sha256).absolute())
+    return folder
 
 
 def first_problem(error: ValidationError) -> str:

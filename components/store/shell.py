@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from components.store.api import Store
 from components.store.errors import ConfigurationError, OrreryError
 from components.store.open import open_store
 from components.store.records import first_problem, read_reference, reference
@@ -29,14 +30,36 @@ def call(stage: Callable[..., StageRecord], *, store: str, config: str, seed: in
     Inputs that the stage declares as StageRecord come as RecordRef JSON ('' for an optional one that is absent); others
     are handed on as they are. An OrreryError becomes one line on stderr and its exit code.
     """
+    return _plainly(lambda: _hand_on(*_run(stage, store, config, seed, inputs)))
+
+
+def ask(question: Callable[..., tuple[Any, ...]], *, store: str, config: str, seed: int, **inputs: Any) -> Any:
+    """Run what is like a stage but publishes nothing: its answers, in which versions are RecordRef JSON, or ''."""
+
+    def answer() -> Any:
+        opened, answers = _run(question, store, config, seed, inputs)
+        return tuple(_hand_on(opened, a) if isinstance(a, StageRecord) else "" if a is None else a for a in answers)
+
+    return _plainly(answer)
+
+
+def _hand_on(store: Store, record: StageRecord) -> str:
+    return reference(store, record).model_dump_json()
+
+
+def _run(stage: Callable[..., Any], store: str, config: str, seed: int, inputs: dict[str, Any]) -> tuple[Store, Any]:
+    types = _annotations(stage)
+    opened = open_store(store)
+    parsed = _config(stage, types, config)
+    records = {name: _input(opened, types.get(name), value) for name, value in inputs.items()}
+    return opened, stage(opened, parsed, seed, **records)
+
+
+def _plainly(work: Callable[[], Any]) -> Any:
+    """What `work` gives; an OrreryError is one line on stderr and its exit code."""
     die_with_parent()
     try:
-        types = _annotations(stage)
-        opened = open_store(store)
-        parsed = _config(stage, types, config)
-        records = {name: _input(opened, types.get(name), value) for name, value in inputs.items()}
-        record = stage(opened, parsed, seed, **records)
-        return reference(opened, record).model_dump_json()
+        return work()
     except OrreryError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(error.exit_code)

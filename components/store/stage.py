@@ -49,6 +49,7 @@ class Workspace:
     scratch: Path
     """Kept over kills and restarts of the same version; removed when the version is published."""
     _views: Path = field(repr=False)
+    _referred: dict[str, ObjectRef] = field(default_factory=dict, repr=False)
 
     @property
     def checkpoints(self) -> str:
@@ -59,7 +60,11 @@ class Workspace:
         """A verified, read-only local file: the object `path` of an input. Its local name is not `path`'s."""
         record = self._input(input_name)
         found = record.object(path)
-        return self.store.fetch(f"{record.prefix}/{path}", found.sha256)
+        return self.store.fetch(record.key_of(found), found.sha256)
+
+    def refer(self, path: str, key: str, size: int, sha256: str) -> None:
+        """Make an object that lies in the store already one of this version's, as `path`: nothing is copied."""
+        self._referred[path] = ObjectRef(path=path, size=size, sha256=sha256, key=key)
 
     def fetch_tree(self, input_name: str, prefix: str = "") -> Path:
         """A local, read-only folder with the objects of an input below `prefix`, under their own names."""
@@ -223,7 +228,7 @@ def _build(plan: _Plan, build: Build) -> _Built:
     started_at, started = utc_now(), time.monotonic()
     workspace = Workspace(plan.store, plan.stage, plan.version, dict(plan.inputs), out, scratch, views)
     metrics = dict(build(workspace))
-    objects = _objects(plan, out)
+    objects = _objects(plan, out, workspace._referred)
     try:
         built = _Built(
             objects=objects,
@@ -242,14 +247,14 @@ def _finished(plan: _Plan) -> _Built | None:
     """What a killed process had finished building, if all of it is still here unchanged."""
     try:
         built = _Built.model_validate_json((plan.home / "built.json").read_bytes())
-        same = all(hash_file(plan.home / "out" / o.path) == o.sha256 for o in built.objects)
+        same = all(o.key or hash_file(plan.home / "out" / o.path) == o.sha256 for o in built.objects)
     except (FileNotFoundError, ValidationError):
         return None
     return built if same else None
 
 
-def _objects(plan: _Plan, out: Path) -> tuple[ObjectRef, ...]:
-    found = []
+def _objects(plan: _Plan, out: Path, referred: Mapping[str, ObjectRef]) -> tuple[ObjectRef, ...]:
+    found = list(referred.values())
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
         if path.is_symlink() and not path.is_file():
@@ -257,6 +262,8 @@ def _objects(plan: _Plan, out: Path) -> tuple[ObjectRef, ...]:
         if path.is_file():
             if name == RECORD:
                 raise ConfigurationError(f"{plan.stage} wrote {RECORD} itself; that name is the record's")
+            if name in referred:
+                raise ConfigurationError(f"{plan.stage} wrote {name} and refers to {referred[name].key} by that name")
             found.append(ObjectRef(path=name, size=path.stat().st_size, sha256=hash_file(path)))
     if not found:
         raise StoreError(f"{plan.stage} finished without writing any file; nothing was published")

@@ -88,9 +88,11 @@ def diff(old: DatasetArgument, new: DatasetArgument, store: StoreOption = None, 
 
 def published(store: Store) -> Iterator[StageRecord]:
     """Records of dataset versions that carry a manifest, newest first."""
+    from components.agibot.stages import SHARDS
     from components.store.records import find_records
 
-    with_manifest = [r for r in find_records(store, "datasets") if any(o.path == "manifest.json" for o in r.objects)]
+    records = find_records(store, "datasets", without=SHARDS)
+    with_manifest = [r for r in records if any(o.path == "manifest.json" for o in r.objects)]
     yield from sorted(with_manifest, key=lambda r: r.started_at, reverse=True)
 
 

@@ -48,7 +48,7 @@ class Reader:
     def read(self, record: StageRecord, path: str) -> bytes:
         """An object's bytes, checked against its hash. Raises KeyError, StoreError."""
         ref = record.object(path)
-        return self.store.read(f"{record.prefix}/{path}", ref.sha256)
+        return self.store.read(record.key_of(ref), ref.sha256)
 
     def parse(self, record: StageRecord, path: str, kind: type[Model]) -> Model | None:
         """An object as a contract; None if it is not one: a report shows what can be read."""

@@ -58,6 +58,17 @@ def test_a_prefix_in_the_store(store: Store) -> None:
     assert contents(store, record.prefix) == FILES
 
 
+def test_what_robots_upload_into_the_store_is_not_copied(store: Store) -> None:
+    """A tar of fifty gigabytes below `raw/` stays where it is: the version refers to it. By prefix, or by URL."""
+    for name, data in FILES.items():
+        store.create(f"raw/inbox/monday/{name}", data)
+    record = adopt(store, AdoptConfig(source="raw/inbox/monday"), 0)
+    assert {o.path: store.read(record.key_of(o), o.sha256) for o in record.objects} == FILES
+    assert [s.key for s in store.list(record.prefix)] == [f"{record.prefix}/record.json"]
+    by_url = adopt(store, AdoptConfig(source=f"{store.url}/raw/inbox/monday"), 0)
+    assert by_url.fingerprint == record.fingerprint
+
+
 def test_another_store(folder_store: Store, upload: Path, tmp_path: Path) -> None:
     other = open_store(str(tmp_path / "other"))
     for name, data in FILES.items():
@@ -95,3 +106,9 @@ def test_a_single_tar(folder_store: Store, tmp_path: Path) -> None:
     (tmp_path / "drop.tar").write_bytes(b"tar")
     record = adopt(folder_store, AdoptConfig(source=str(tmp_path / "drop.tar")), 0)
     assert contents(folder_store, record.prefix) == {"drop.tar": b"tar"}
+
+
+def test_a_single_tar_in_the_store(folder_store: Store) -> None:
+    folder_store.create("raw/inbox/drop.tar", b"tar")
+    record = adopt(folder_store, AdoptConfig(source="raw/inbox/drop.tar"), 0)
+    assert [(o.path, o.key) for o in record.objects] == [("drop.tar", "raw/inbox/drop.tar")]

@@ -179,14 +179,15 @@ def test_equal_inputs_give_equal_bytes(published: Published, examined: dict[str,
     other = hashes(tmp_path / "one")
     assert ours.keys() == other.keys() | {"report.html"}
     different = {path for path in other if ours[path] != other[path]}
-    assert different == {"manifest.json", "report.json"}, "they name the drop; all else is the episodes'"
+    names_the_drop = {"manifest.json", "report.json", "records/file-000.jsonl"}
+    assert different == names_the_drop, "all else is the episodes'"
 
 
 def test_small_files_hold_the_same(
     published: Published, examined: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Large datasets span many files: each episode must be found in its own, of every camera and table."""
-    monkeypatch.setattr(tables.TableFiles.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(tables.TableFiles.__init__, "__defaults__", (1, 0))
     monkeypatch.setattr(videos.VideoJoiner.__init__, "__defaults__", (1,))
     monkeypatch.setattr(publish, "_BATCH", 1)
     publish.publish(tmp_path, INTAKE, **examined)
@@ -232,7 +233,9 @@ def test_episodes_without_labels_keep_the_table_readable(recorded: RawDrop, tmp_
     work.mkdir()
     found = [examine(Job(source, SETTINGS, str(work))) for source in drop.episodes.values()]
     document = report("drop", found, SETTINGS)
-    publish.publish(tmp_path / "out", INTAKE, work, drop.episodes, found, document, {})
+    publish.publish(
+        tmp_path / "out", INTAKE, work, drop.episodes, found, document, {"prefix": "raw/x/0", "fingerprint": "0" * 64}
+    )
     first, second = publish_reader(tmp_path / "out").episodes
     assert first.spans == []
     assert second.spans

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,15 @@ from components.agibot.statistics import (
     FLOORS,
     GRIPPER_FLOOR,
     Moments,
+    Sketch,
     in_form,
     levels,
     normalisation,
     of_levels,
     of_rows,
+    read_sketches,
     summarise,
+    write_sketches,
 )
 from data_contracts.action import angle_dims, gripper_dims
 
@@ -67,7 +71,7 @@ def test_streamed_quantiles_lie_between_neighbours_to_a_bin(values: Rows, cuts: 
         for piece in pieces(values, cuts):
             yield {"x": piece}
 
-    found = summarise(stream)["x"]
+    found = summarise(stream())["x"]
     width = (values.max(axis=0) - values.min(axis=0)) / BINS + 1e-9
     ordered = np.sort(values, axis=0)
     for share, quantile in found.quantiles.items():
@@ -78,9 +82,31 @@ def test_streamed_quantiles_lie_between_neighbours_to_a_bin(values: Rows, cuts: 
         assert (quantile <= above + width).all(), share
 
 
+@few
+@given(rows, st.lists(st.integers(0, 100), max_size=5), st.randoms())
+def test_a_sketch_does_not_depend_on_order_and_goes_on_after_it_was_kept(
+    tmp_path_factory: pytest.TempPathFactory, values: Rows, cuts: list[int], random: Any
+) -> None:
+    """New episodes are added to a version's sketch: its quantiles must be those of all episodes at once."""
+    whole, grown = Sketch(), Sketch()
+    whole.update(values)
+    parts = pieces(values, cuts)
+    random.shuffle(parts)
+    path = tmp_path_factory.mktemp("sketch") / "s.npz"
+    for part in parts:
+        grown.update(part)
+        write_sketches(path, {"x": grown}, {"n": np.arange(3)})
+        read, counts = read_sketches(path)
+        grown = read["x"]
+    assert counts["n"].tolist() == [0, 1, 2]
+    for share in (0.01, 0.5, 0.99):
+        np.testing.assert_array_equal(whole.summary().quantiles[share], grown.summary().quantiles[share])
+    np.testing.assert_allclose(whole.moments.std, grown.moments.std, rtol=1e-7, atol=1e-9)
+
+
 def test_quantiles_of_much_data_are_numpys() -> None:
     values = np.random.default_rng(1).normal(size=(40_000, 3)) * [1, 5, 0.01]
-    found = summarise(lambda: ({"x": piece} for piece in np.array_split(values, 9)))["x"]
+    found = summarise({"x": piece} for piece in np.array_split(values, 9))["x"]
     for share, quantile in found.quantiles.items():
         np.testing.assert_allclose(
             quantile, np.quantile(values, share, axis=0), atol=2e-3 * np.ptp(values, axis=0).max()

@@ -1,0 +1,127 @@
+"""A drop that lies in a store: its files by reference, its tars by an index of their headers, kept beside the datasets.
+
+`datasets/tar-indices/<hash of the tar>-<hash of its name>.json` is made once per tar, by whoever needs it first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from components.agibot.blob import Blob
+from components.agibot.drop import Drop, EpisodeSource, inventory
+from components.agibot.examine import Job, stem
+from components.agibot.tar_index import TarIndex, index_blob
+from components.store.api import Store
+from components.store.errors import AlreadyExists, IntegrityError, NotFound
+from components.store.folder import FolderStore
+from data_contracts.lineage import ObjectRef, StageRecord
+
+INDICES = "datasets/tar-indices"
+_FORMAT = "1"
+"""Raised when an index of the same tar would hold something else."""
+_AHEAD = 4
+"""Episodes that are fetched while others are examined."""
+_INDEX = TypeAdapter(TarIndex)
+
+
+def open_adopted(store: Store, raw: StageRecord) -> Drop:
+    """The inventory of an adopted drop. Of tars, only headers are read; of other files, only task_info.
+
+    Raises StoreError, and IntegrityError if a tar is not the one that was adopted.
+    """
+    return inventory((_blob(store, raw, ref) for ref in raw.objects), lambda tar: index_of(store, tar))
+
+
+def _blob(store: Store, raw: StageRecord, ref: ObjectRef) -> Blob:
+    key = raw.key_of(ref)
+    if isinstance(store, FolderStore):
+        return Blob(os.fspath(store.root / key), 0, ref.size, ref.path, identity=ref.sha256)
+    return Blob(key, 0, ref.size, ref.path, store.url, ref.sha256)
+
+
+def index_of(store: Store, tar: Blob) -> TarIndex:
+    """The index of a tar whose hash is its identity: from the store, else made and kept there."""
+    name = hashlib.sha256(f"{_FORMAT} {tar.name}".encode()).hexdigest()[:8]
+    key = f"{INDICES}/{tar.identity}-{name}.json"
+    with suppress(NotFound, ValidationError):
+        return _INDEX.validate_json(store.read(key))
+    if tar.store:
+        found = store.stat(tar.path)
+        if found is None or found.size != tar.size or found.sha256 not in (None, tar.identity):
+            raise IntegrityError(f"{tar.name} is not what was adopted: {tar.path} was changed; adopt the drop again")
+    index = index_blob(tar)
+    with suppress(AlreadyExists):
+        store.create(key, _INDEX.dump_json(index))
+    return index
+
+
+class Jobs(Sequence[Job]):
+    """Jobs whose episodes are brought to this machine shortly before they are needed; a context manager.
+
+    It is not done by the process that examines an episode: an outage of the store must not be held against it.
+    """
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        self._jobs = jobs
+        self._coming: dict[int, Future[Job]] = {}
+        self._pool = ThreadPoolExecutor(_AHEAD)
+
+    def __len__(self) -> int:
+        return len(self._jobs)
+
+    def __getitem__(self, number):  # type: ignore[no-untyped-def, override] # never sliced
+        for n in range(number, min(number + _AHEAD, len(self._jobs))):
+            if n not in self._coming:
+                self._coming[n] = self._pool.submit(bring, self._jobs[n])
+        return self._coming[number].result()
+
+    def __enter__(self) -> Jobs:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+def bring(job: Job) -> Job:
+    """The job with every file that it uses on this machine, below its folder."""
+    blobs = job.source.used(job.settings.cameras)
+    if not any(blob.store for blob in blobs.values()):
+        return job
+    folder = fetched(Path(job.folder), job.source)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {tree: dict(files) for tree, files in job.source.parts.items()}
+    for (tree, path), blob in blobs.items():
+        parts[tree][path] = blob.bring(folder / hashlib.sha256(f"{tree}/{path}".encode()).hexdigest()[:32])
+    return replace(job, source=replace(job.source, parts=parts))
+
+
+def fetched(work: Path, source: EpisodeSource) -> Path:
+    """The folder with an episode's files that were brought here."""
+    path = stem(work, source.task_id, source.episode_id)
+    return path.with_name(path.name + ".raw")
+
+
+def forget(work: Path, source: EpisodeSource) -> None:
+    """Free the room of what was brought here."""
+    shutil.rmtree(fetched(work, source), ignore_errors=True)
+
+
+def local_video(work: Path, source: EpisodeSource, camera: str) -> Blob | None:
+    """A camera's video, on this machine: brought here now if a killed start's is gone."""
+    blob = source.video(camera)
+    if blob is None or not blob.store:
+        return blob
+    path = fetched(work, source) / hashlib.sha256(f"observations/videos/{camera}.mp4".encode()).hexdigest()[:32]
+    if path.exists():
+        return replace(blob, path=os.fspath(path), offset=0, store="")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return blob.bring(path)
