@@ -61,7 +61,7 @@ class TrainerClient:
         self._denied_since: float | None = None
         self._granted: set[str] = set()
         self._api = self._connect()
-        self.namespace = namespace or _own_namespace()
+        self.namespace = namespace or own_namespace()
 
     # --- TrainJobs
 
@@ -223,7 +223,7 @@ class TrainerClient:
 
         def call(api: client.ApiClient) -> Document:
             answer = client.CoreV1Api(api).read_namespaced_pod(
-                name, _own_namespace(), _preload_content=False, _request_timeout=_TIMEOUT
+                name, own_namespace(), _preload_content=False, _request_timeout=_TIMEOUT
             )
             return json.loads(answer.data)
 
@@ -341,7 +341,8 @@ def _lines(answer: Any) -> Iterator[str]:
         yield rest.decode(errors="replace")
 
 
-def _own_namespace() -> str:
+def own_namespace() -> str:
+    """The pod's namespace, else the current context's."""
     with suppress(OSError):
         return (_ACCOUNT / "namespace").read_text().strip()
     with suppress(config.ConfigException, OSError):
