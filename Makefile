@@ -1,5 +1,5 @@
 # Thin targets: each is one command a person could type.
-.PHONY: setup setup-tests demo test lint bench compile images manifests clean
+.PHONY: setup setup-tests demo test test-cluster lint bench compile images manifests clean
 PY := .venv/bin/python
 
 setup:            ## install what the project needs into .venv and .venv-serving
@@ -14,6 +14,10 @@ demo: setup       ## the whole loop on the tiny recipe
 # Two processes with one thread each keep two cores busy; a file's tests stay together and share their engines.
 test: setup-tests lint  ## every test
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile --durations 10
+	@echo "NOT PART OF THIS: the tests that need a Kubernetes (tests/cluster): make test-cluster" >&2
+
+test-cluster: setup-tests  ## the tests that need a Kubernetes: KUBECONFIG's, or one that it boots itself
+	bash tests/cluster/run.sh
 
 lint: setup       ## style, types, import directions
 	$(PY) -m ruff check .
