@@ -19,10 +19,8 @@ class Published(NamedTuple):
 def drop_intake(store: str, seed: int, adopt_config: str, intake_config: str) -> Published:
     raw = titled("Adopt the drop", agibot_adopt(store=store, seed=seed, config=adopt_config)).output
     plan = titled("Plan the shards", agibot_plan(store=store, seed=seed, config=intake_config, raw=raw))
-    parent = plan.outputs["parent"]
-    with dsl.ParallelFor(plan.outputs["shards"]) as shard:
-        part = agibot_examine(store=store, seed=seed, config=intake_config, raw=raw, parent=parent, shard=shard)
-        titled("Validate a shard", part)
+    with dsl.ParallelFor(plan.output) as shard:
+        part = titled("Validate a shard", agibot_examine(store=store, seed=seed, config=intake_config, shard=shard))
     parts = dsl.Collected(part.output)
     joined = agibot_join(store=store, seed=seed, config=intake_config, raw=raw, parts=parts)
     return Published(dataset=titled("Join and publish", joined).output)

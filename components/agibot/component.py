@@ -1,7 +1,5 @@
 """KFP shells of the intake."""
 
-from typing import NamedTuple
-
 from kfp import dsl
 
 from components.images import image
@@ -26,23 +24,21 @@ def agibot_intake(store: str, config: str, seed: int, raw: str) -> str:
 
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)
-def agibot_plan(store: str, config: str, seed: int, raw: str) -> NamedTuple(  # type: ignore[valid-type]
-    "Plan", [("parent", str), ("shards", list)]
-):
+def agibot_plan(store: str, config: str, seed: int, raw: str) -> list:
     """Plan: find what of a raw drop its dataset lacks, and divide that into shards."""
-    from components.agibot.stages import plan
+    from components.agibot.stages import plan_shards
     from components.store.shell import ask
 
-    return ask(plan, store=store, config=config, seed=seed, raw=raw)
+    return list(ask(plan_shards, store=store, config=config, seed=seed, raw=raw))
 
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)
-def agibot_examine(store: str, config: str, seed: int, raw: str, parent: str, shard: str) -> str:
+def agibot_examine(store: str, config: str, seed: int, shard: str) -> str:
     """Examine one shard: validate its episodes, quarantine what is bad, make the rest ready to be joined."""
-    from components.agibot.stages import examine
+    from components.agibot.stages import examine_planned
     from components.store.shell import call
 
-    return call(examine, store=store, config=config, seed=seed, raw=raw, parent=parent, shard=shard)
+    return call(examine_planned, store=store, config=config, seed=seed, shard=shard)
 
 
 @dsl.component(base_image=image("data"), install_kfp_package=False)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from components.agibot.config import AdoptConfig, IntakeConfig
 from components.store.api import Store
 from components.store.code import source_fingerprint
 from components.store.errors import ConfigurationError
 from components.store.files import scratch_folder
-from components.store.records import lay_out, read_reference
+from components.store.records import first_problem, lay_out, load_record, read_reference, reference
 from components.store.stage import Workspace, run_stage
-from data_contracts.base import fingerprint
-from data_contracts.lineage import Metric, StageRecord
+from data_contracts.base import Contract, canonical_json, fingerprint
+from data_contracts.lineage import Metric, RecordRef, StageRecord
 
 SOURCES = ("components/agibot", "data_contracts")
 EXAMINE = "agibot.examine"
@@ -109,6 +111,32 @@ def examine(
         store=store, stage=f"{EXAMINE}-{number + 1}-of-{shards}", kind="datasets", name=f"{config.name}{SHARDS}",
         inputs=inputs, config=config, seed=seed, sources=SOURCES, build=build,
     )  # fmt: skip
+
+
+class Shard(Contract):
+    """A shard as it travels through a loop of KFP, whose local runner hands a task nothing but its item."""
+
+    raw: RecordRef
+    parent: RecordRef | None
+    shard: str
+
+
+def plan_shards(store: Store, config: IntakeConfig, seed: int, raw: StageRecord) -> tuple[str, ...]:
+    """The shards of a drop, each all that `examine_planned` needs."""
+    found = plan(store, config, seed, raw)
+    parent = reference(store, found.parent) if found.parent is not None else None
+    return tuple(canonical_json(Shard(raw=reference(store, raw), parent=parent, shard=shard)) for shard in found.shards)
+
+
+def examine_planned(store: Store, config: IntakeConfig, seed: int, shard: str) -> StageRecord:
+    """`examine` for one of `plan_shards`. Raises ConfigurationError for text that is none."""
+    try:
+        given = Shard.model_validate_json(shard)
+    except ValidationError as error:
+        raise ConfigurationError(f"{shard[:80]!r} is no shard of a plan: {first_problem(error)}") from error
+    raw = load_record(store, given.raw.prefix, given.raw.sha256)
+    parent = load_record(store, given.parent.prefix, given.parent.sha256) if given.parent is not None else None
+    return examine(store, config, seed, raw, parent, given.shard)
 
 
 def join(store: Store, config: IntakeConfig, seed: int, raw: StageRecord, parts: list[str]) -> StageRecord:

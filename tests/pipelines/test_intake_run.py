@@ -63,7 +63,8 @@ def test_an_uploaded_drop_becomes_a_dataset(orrery: Run, place: Path, drop: Path
     """A robot's own upload takes the same way as a recorded drop."""
     done = orrery("run", "drop_intake", "--set", f"drop={drop}", "--json")
     assert done.returncode == 0, done.stderr
-    assert [s["name"] for s in json.loads(done.stdout)["stages"]] == ["agibot.adopt", "agibot.intake"]
+    stages = [s["name"] for s in json.loads(done.stdout)["stages"]]
+    assert stages == ["agibot.adopt", "agibot.examine-1-of-1", "agibot.join"]
     assert any(key.endswith("manifest.json") for key in published(place))
 
 
@@ -85,7 +86,7 @@ def test_a_drop_of_only_bad_episodes_publishes_nothing_and_says_why(orrery: Run,
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     assert "video." in done.stderr, "the message names the reason"
-    assert not any(key.endswith("record.json") for key in published(place))
+    assert not any(key.endswith("manifest.json") for key in published(place)), "a shard alone is no dataset"
 
 
 def test_validate_prints_the_agreed_document_and_exits_by_it(orrery: Run, place: Path, drop: Path) -> None:
