@@ -51,8 +51,8 @@ DROP_INTAKE = Pipeline("drop_intake", "validate an uploaded raw drop (--set drop
 
 DFT = Pipeline("dft", "fine-tune a language model with DFT, SFT and their relatives, and judge them", track="dft")
 
-DFT_OFFLINE = Pipeline(
-    "dft_offline", "fine-tune a language model on its own right answers: RFT, DFT, iw-SFT and DPO", track="dft"
+DFT_PAPER = Pipeline(
+    "dft_paper", "every arm of the DFT paper, given and own answers, three times each: one table", track="dft"
 )
 
 DFT_ADOPTED = Pipeline(
@@ -61,7 +61,7 @@ DFT_ADOPTED = Pipeline(
 
 R_ZERO = Pipeline("r_zero", "let a challenger and a solver teach each other from zero data", track="r_zero")
 
-PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, DFT_OFFLINE, DFT_ADOPTED, R_ZERO)}
+PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, DFT_PAPER, DFT_ADOPTED, R_ZERO)}
 
 
 def find(name: str) -> Pipeline:

@@ -51,6 +51,8 @@ ROLES = {
     "dft-base": "training",
     "dft-train": "training",
     "dft-dpo": "training",
+    "dft-arms": "evaluation",
+    "dft-table": "evaluation",
     "dft-evaluate": "evaluation",
     "dft-analyse": "evaluation",
     "r-zero-challenger": "training",

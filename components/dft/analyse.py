@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
 
 from components.dft.config import AnalyseStageConfig
 from components.dft.reading import read_chats
@@ -41,17 +42,42 @@ def analyse(
     Raises:
         OrreryError: there is no chat that fits.
     """
-    old, tokenizer = language_model.load(before)
+    start = Start.of(config, before, chats)
     new, _ = language_model.load(after)
-    rows = [r.example for r, _ in zip(read_chats([chats]), range(config.examples), strict=False) if r.example]
-    tokens = [tokenise(example, tokenizer, config.max_length) for example in rows]
-    if not tokens:
-        raise OrreryError(f"{chats.name} holds no chat to analyse")
-    with progress(2 * len(tokens), "token probabilities", "chats") as bar:
-        was, now = (_seen(network, tokens, bar.advance) for network in (old, new))
+    found = start.against(new, version)
+    (out / "tokens.json").write_text(found.model_dump_json(indent=1))
+    return found
+
+
+class Start(NamedTuple):
+    """The model that trainings started from, and what it makes of the chats; trained ones are compared with it."""
+
+    config: AnalyseStageConfig
+    network: Any
+    tokenizer: PreTrainedTokenizerFast
+    chats: list[Tokens]
+    seen: _Seen
+
+    @classmethod
+    def of(cls, config: AnalyseStageConfig, folder: Path, chats: Path) -> Start:
+        """Raises OrreryError: there is no chat that fits."""
+        network, tokenizer = language_model.load(folder)
+        rows = [r.example for r, _ in zip(read_chats([chats]), range(config.examples), strict=False) if r.example]
+        tokens = [tokenise(example, tokenizer, config.max_length) for example in rows]
+        if not tokens:
+            raise OrreryError(f"{chats.name} holds no chat to analyse")
+        return cls(config, network, tokenizer, tokens, _seen(network, tokens))
+
+    def against(self, network: Any, version: str) -> TokenAnalysis:
+        """What a training made of it: the model `network`, whose version is `version`."""
+        return _changes(self, network, _seen(network, self.chats), version)
+
+
+def _changes(start: Start, network: Any, now: _Seen, version: str) -> TokenAnalysis:
+    was, config = start.seen, start.config
     edges = np.linspace(0, 1, config.bins + 1)
     p_was, p_now = np.exp(was.logp), np.exp(now.logp)
-    found = TokenAnalysis(
+    return TokenAnalysis(
         model=version,
         tokens=len(was.token),
         bins=tuple(edges.tolist()),
@@ -63,11 +89,9 @@ def analyse(
         high_after=float((p_now > 0.9).mean()),
         entropy_before=float(was.entropy.mean()),
         entropy_after=float(now.entropy.mean()),
-        distance=_distance(old, new),
-        falling=tuple(_falling(was, now, tokenizer)),
+        distance=_distance(start.network, network),
+        falling=tuple(_falling(was, now, start.tokenizer)),
     )
-    (out / "tokens.json").write_text(found.model_dump_json(indent=1))
-    return found
 
 
 def bimodality(x: NDArray[np.float64]) -> float:
@@ -81,17 +105,18 @@ def bimodality(x: NDArray[np.float64]) -> float:
 
 
 @torch.no_grad()
-def _seen(network: Any, chats: list[Tokens], advance: Any) -> _Seen:
+def _seen(network: Any, chats: list[Tokens]) -> _Seen:
     network.eval()
     parts = []
-    for start in range(0, len(chats), BATCH):
-        batch = collate(chats[start : start + BATCH])
-        labels = batch["labels"][:, 1:]
-        hidden = language_model.hidden_states(network, batch)
-        stats = linear_logprobs(hidden, network.lm_head.weight, labels)
-        trained = labels != IGNORED
-        parts.append([x[trained].double().numpy() for x in (labels, stats.logp, stats.entropy)])
-        advance(len(batch["labels"]))
+    with progress(len(chats), "token probabilities", "chats") as bar:
+        for start in range(0, len(chats), BATCH):
+            batch = collate(chats[start : start + BATCH])
+            labels = batch["labels"][:, 1:]
+            hidden = language_model.hidden_states(network, batch)
+            stats = linear_logprobs(hidden, network.lm_head.weight, labels)
+            trained = labels != IGNORED
+            parts.append([x[trained].double().numpy() for x in (labels, stats.logp, stats.entropy)])
+            bar.advance(len(batch["labels"]))
     token, logp, entropy = (np.concatenate(column) for column in zip(*parts, strict=True))
     return _Seen(token.astype(np.int64), logp, entropy)
 

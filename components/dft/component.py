@@ -33,12 +33,14 @@ def dft_validate(store: str, config: str, seed: int, problems: str, model: str) 
 
 
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
-def dft_train(store: str, config: str, seed: int, model: str, chats: str) -> str:
+def dft_train(store: str, config: str, seed: int, model: str, chats: str, repetition: str = "") -> str:
     """Train: fine-tune on validated chats with one loss."""
     from components.dft.stages import train
     from components.store.shell import call
 
-    return call(train, store=store, config=config, seed=seed, model=model, chats=chats)
+    return call(
+        train, store=store, config=config, seed=seed, model=model, chats=chats, repetition=repetition
+    )  # fmt: skip
 
 
 @dsl.component(base_image=image("rollout"), install_kfp_package=False)
@@ -60,21 +62,25 @@ def dft_analyse(store: str, config: str, seed: int, before: str, after: str, cha
 
 
 @dsl.component(base_image=image("rollout"), install_kfp_package=False)
-def dft_sample(store: str, config: str, seed: int, model: str, chats: str) -> str:
+def dft_sample(store: str, config: str, seed: int, model: str, chats: str, repetition: str = "") -> str:
     """Sample: the model's own answers to the training questions, with vLLM, the right ones kept."""
     from components.dft.stages import sample
     from components.store.shell import call
 
-    return call(sample, store=store, config=config, seed=seed, model=model, chats=chats)
+    return call(
+        sample, store=store, config=config, seed=seed, model=model, chats=chats, repetition=repetition
+    )  # fmt: skip
 
 
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
-def dft_dpo(store: str, config: str, seed: int, model: str, pairs: str) -> str:
+def dft_dpo(store: str, config: str, seed: int, model: str, pairs: str, repetition: str = "") -> str:
     """DPO: train a model to prefer its right answers to its wrong ones."""
     from components.dft.stages import dpo
     from components.store.shell import call
 
-    return call(dpo, store=store, config=config, seed=seed, model=model, pairs=pairs)
+    return call(
+        dpo, store=store, config=config, seed=seed, model=model, pairs=pairs, repetition=repetition
+    )  # fmt: skip
 
 
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
@@ -93,3 +99,39 @@ def dft_adopt_chats(store: str, config: str, seed: int) -> str:
     from components.store.shell import call
 
     return call(adopt_chats, store=store, config=config, seed=seed)
+
+
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def dft_arms(
+    store: str,
+    config: str,
+    seed: int,
+    base: str,
+    sft: str,
+    dft: str,
+    iw_sft: str,
+    asft: str,
+    rft: str,
+    own_dft: str,
+    dpo: str,
+    problems: str,
+    chats: str,
+    repetition: str,
+) -> str:
+    """Arms: judge a repetition's models with one vLLM engine, and what each training did to its tokens."""
+    from components.dft.stages import arms
+    from components.store.shell import call
+
+    return call(
+        arms, store=store, config=config, seed=seed, base=base, sft=sft, dft=dft, iw_sft=iw_sft, asft=asft, rft=rft,
+        own_dft=own_dft, dpo=dpo, problems=problems, chats=chats, repetition=repetition,
+    )  # fmt: skip
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def dft_table(store: str, config: str, seed: int, first: str, second: str, third: str) -> str:
+    """Table: a row per arm over three repetitions."""
+    from components.dft.stages import table
+    from components.store.shell import call
+
+    return call(table, store=store, config=config, seed=seed, first=first, second=second, third=third)

@@ -174,3 +174,17 @@ class AnalyseStageConfig(Contract):
     examples: int = Field(default=500, ge=1)
     max_length: int = Field(default=2048, ge=8)
     bins: int = Field(default=20, ge=2)
+
+
+class ArmsStageConfig(Contract):
+    """How the arms of a comparison are judged."""
+
+    name: str
+    evaluate: EvaluateStageConfig
+    analyse: AnalyseStageConfig
+
+
+class TableStageConfig(Contract):
+    """The table over repetitions."""
+
+    name: str

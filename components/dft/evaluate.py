@@ -10,6 +10,7 @@ from statistics import fmean
 
 import numpy as np
 from numpy.typing import NDArray
+from transformers import PreTrainedTokenizerFast
 
 from components.dft.config import EvaluateStageConfig
 from components.dft.reading import read_chats
@@ -18,6 +19,7 @@ from components.language.grading import Grader
 from components.language.samples import Completion, read_samples
 from components.language.sampling import sample_to, whole_context
 from components.language.tokenise import prompt_tokens
+from components.language.vllm_server import VllmServer
 from components.store.errors import ConfigurationError
 from components.store.files import hash_file
 from data_contracts.chat import ChatExample
@@ -43,21 +45,36 @@ def evaluate(
     from components.language import model as language_model
 
     tokenizer = language_model.load_tokenizer(model)
-    found: dict[str, SetScores] = {}
     with whole_context(model, scratch / "vllm.log") as server, Grader() as grader:
-        for name, file in sets.items():
-            problems = _problems(file, config.problems)
-            prompts = [prompt_tokens(problem, tokenizer) for problem in problems]
-            completions = {}
-            for part, greedy in (("greedy", True), ("samples", False)):
-                path = scratch / f"{name}-{part}.jsonl"
-                sample_to(path, server, prompts, config.sampling(seed, greedy))
-                completions[part] = [sampled.completions for sampled in read_samples(path)]
-                shutil.copyfile(path, out / path.name)
-            found[name] = _scores(problems, completions["greedy"], completions["samples"], config, grader)
+        found = judge_sets(config, server, grader, tokenizer, sets, seed, scratch, out)
     scores = Scores(model=version, sets=found, files={name: hash_file(file) for name, file in sets.items()})
     (out / "scores.json").write_text(scores.model_dump_json(indent=1))
     return scores
+
+
+def judge_sets(
+    config: EvaluateStageConfig,
+    server: VllmServer,
+    grader: Grader,
+    tokenizer: PreTrainedTokenizerFast,
+    sets: Mapping[str, Path],
+    seed: int,
+    scratch: Path,
+    out: Path,
+) -> dict[str, SetScores]:
+    """The scores of the model that `server` serves on every set; samples are kept in `scratch`, then in `out`."""
+    found: dict[str, SetScores] = {}
+    for name, file in sets.items():
+        problems = _problems(file, config.problems)
+        prompts = [prompt_tokens(problem, tokenizer) for problem in problems]
+        completions = {}
+        for part, greedy in (("greedy", True), ("samples", False)):
+            path = scratch / f"{name}-{part}.jsonl"
+            sample_to(path, server, prompts, config.sampling(seed, greedy))
+            completions[part] = [sampled.completions for sampled in read_samples(path)]
+            shutil.copyfile(path, out / path.name)
+        found[name] = _scores(problems, completions["greedy"], completions["samples"], config, grader)
+    return found
 
 
 def _problems(file: Path, limit: int) -> list[ChatExample]:

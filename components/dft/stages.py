@@ -1,5 +1,7 @@
 """The DFT stages: problems, base, validate, train (its stage bears the loss's name), evaluate, analyse.
 
+`arms` and `table` stand for the last two where many trainings are compared.
+
 `adopt_model` and `adopt_chats` take the places of `base` and `problems` for what comes from outside. In the offline
 setting `sample` writes the chats that are trained on, and `dpo` is one more arm.
 
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from components.dft.config import (
     AnalyseStageConfig,
+    ArmsStageConfig,
     BaseStageConfig,
     ChatsAdoptConfig,
     DpoConfig,
@@ -22,6 +25,7 @@ from components.dft.config import (
     ProblemsStageConfig,
     SampleStageConfig,
     Source,
+    TableStageConfig,
     TuneConfig,
     ValidateStageConfig,
 )
@@ -140,20 +144,28 @@ def validate(
     )  # fmt: skip
 
 
-def train(store: Store, config: TuneConfig, seed: int, model: StageRecord, chats: StageRecord) -> StageRecord:
-    """Fine-tune a model on validated chats, or on its own right answers, with one loss: an arm of the comparison."""
-    setting = "offline-" if chats.stage == SAMPLE_STAGE else ""
+def train(
+    store: Store, config: TuneConfig, seed: int, model: StageRecord, chats: StageRecord, repetition: str = ""
+) -> StageRecord:
+    """Fine-tune a model on validated chats, or on its own right answers, with one loss: an arm of the comparison.
+
+    `repetition` tells stages apart that differ in their seed alone, here and below.
+    """
+    setting = "offline-" if chats.stage.startswith(SAMPLE_STAGE) else ""
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         return _tune(ws, config, seed, ws.fetch_tree("model"), ws.fetch("chats", "accepted.jsonl"))
 
     return run_stage(
-        store=store, stage=f"dft.{setting}{config.loss.variant}", kind="models", name=config.name,
-        inputs={"model": model, "chats": chats}, config=config, seed=seed, sources=TRAINING_SOURCES, build=build,
+        store=store, stage=f"dft.{setting}{config.loss.variant}{_repeated(repetition)}", kind="models",
+        name=config.name, inputs={"model": model, "chats": chats}, config=config, seed=seed,
+        sources=TRAINING_SOURCES, build=build,
     )  # fmt: skip
 
 
-def sample(store: Store, config: SampleStageConfig, seed: int, model: StageRecord, chats: StageRecord) -> StageRecord:
+def sample(
+    store: Store, config: SampleStageConfig, seed: int, model: StageRecord, chats: StageRecord, repetition: str = ""
+) -> StageRecord:
     """Sample the training questions with vLLM; the right answers as chats, right beside wrong ones as pairs."""
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
@@ -163,12 +175,15 @@ def sample(store: Store, config: SampleStageConfig, seed: int, model: StageRecor
         return sample_own(config, ws.fetch_tree("model"), chats, seed, ws.scratch, ws.out)
 
     return run_stage(
-        store=store, stage=SAMPLE_STAGE, kind="datasets", name=config.name, inputs={"model": model, "chats": chats},
-        config=config, seed=seed, sources=("components/dft/offline.py", *SAMPLING_SOURCES), build=build,
+        store=store, stage=f"{SAMPLE_STAGE}{_repeated(repetition)}", kind="datasets", name=config.name,
+        inputs={"model": model, "chats": chats}, config=config, seed=seed,
+        sources=("components/dft/offline.py", *SAMPLING_SOURCES), build=build,
     )  # fmt: skip
 
 
-def dpo(store: Store, config: DpoConfig, seed: int, model: StageRecord, pairs: StageRecord) -> StageRecord:
+def dpo(
+    store: Store, config: DpoConfig, seed: int, model: StageRecord, pairs: StageRecord, repetition: str = ""
+) -> StageRecord:
     """Train a model to prefer its right answers to its wrong ones: the offline setting's rival."""
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
@@ -176,8 +191,9 @@ def dpo(store: Store, config: DpoConfig, seed: int, model: StageRecord, pairs: S
         return _trained(ws, "components.dft.dpo:trainee", config, seed, inputs)
 
     return run_stage(
-        store=store, stage="dft.dpo", kind="models", name=config.name, inputs={"model": model, "pairs": pairs},
-        config=config, seed=seed, sources=(*TRAINING_SOURCES, "components/dft/dpo.py"), build=build,
+        store=store, stage=f"dft.dpo{_repeated(repetition)}", kind="models", name=config.name,
+        inputs={"model": model, "pairs": pairs}, config=config, seed=seed,
+        sources=(*TRAINING_SOURCES, "components/dft/dpo.py"), build=build,
     )  # fmt: skip
 
 
@@ -228,6 +244,68 @@ def analyse(
         sources=("components/dft/analyse.py", "components/language/fused.py", "components/dft/reading.py",
                  "components/language/tokenise.py", "components/language/model.py", "data_contracts/scores.py"),
     )  # fmt: skip
+
+
+def arms(
+    store: Store,
+    config: ArmsStageConfig,
+    seed: int,
+    base: StageRecord,
+    sft: StageRecord,
+    dft: StageRecord,
+    iw_sft: StageRecord,
+    asft: StageRecord,
+    rft: StageRecord,
+    own_dft: StageRecord,
+    dpo: StageRecord,
+    problems: StageRecord,
+    chats: StageRecord,
+    repetition: str,
+) -> StageRecord:
+    """Judge a repetition's models with one engine, and what each training did to its tokens."""
+    models = {"base": base, "sft": sft, "dft": dft, "iw_sft": iw_sft, "asft": asft, "rft": rft, "own_dft": own_dft,
+              "dpo": dpo}  # fmt: skip
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.arms import judge_arms
+
+        folders = {arm: (ws.fetch_tree(arm), record.version) for arm, record in models.items()}
+        chats = ws.fetch("chats", "accepted.jsonl")
+        judged = judge_arms(config, folders, _sets(ws), chats, seed, ws.scratch, ws.out)
+        return {f"{arm}/{name}": round(scores.mean.value, 4)
+                for arm, trained in judged.arms.items() for name, scores in trained.sets.items()}  # fmt: skip
+
+    return run_stage(
+        store=store, stage=f"dft.arms{_repeated(repetition)}", kind="evaluations", name=config.name,
+        inputs={**models, "problems": problems, "chats": chats}, config=config, seed=seed, build=build,
+        sources=("components/dft/arms.py", "components/dft/evaluate.py", "components/dft/analyse.py",
+                 *SAMPLING_SOURCES),
+    )  # fmt: skip
+
+
+def table(
+    store: Store, config: TableStageConfig, seed: int, first: StageRecord, second: StageRecord, third: StageRecord
+) -> StageRecord:
+    """The table over three repetitions, a row per arm."""
+    repetitions = {"first": first, "second": second, "third": third}
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.arms import table
+        from data_contracts.arms import Judged
+
+        found = table([Judged.model_validate_json(ws.fetch(name, "arms.json").read_bytes()) for name in repetitions])
+        (ws.out / "table.json").write_text(found.model_dump_json(indent=1))
+        return {f"{arm}/{name}": round(on_set.mean.value, 4)
+                for arm, row in found.rows.items() for name, on_set in row.sets.items()}  # fmt: skip
+
+    return run_stage(
+        store=store, stage="dft.table", kind="evaluations", name=config.name, inputs=repetitions, config=config,
+        seed=seed, sources=("components/dft/arms.py", "data_contracts"), build=build,
+    )  # fmt: skip
+
+
+def _repeated(repetition: str) -> str:
+    return f"-{repetition}" if repetition else ""
 
 
 def _sets(ws: Workspace) -> dict[str, Path]:

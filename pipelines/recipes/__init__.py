@@ -16,6 +16,7 @@ RECIPES = {
     },
     "dft": {
         "tiny": "two cores, minutes: a small language model and generated arithmetic",
+        "bench": "two cores, up to two hours: the arms of dft_paper, told apart",
     },
     "dft_adopted": {
         "qwen2_5_math_1_5b": "8 GPUs: Qwen2.5-Math-1.5B with the paper's settings",

@@ -34,9 +34,10 @@ TASKS = {
         "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4",
         "dft-analyse", "dft-analyse-2", "dft-analyse-3", "release-language-gate", "release-language-publish",
     ],
-    "dft_offline": [
-        "dft-problems", "dft-base", "dft-validate", "dft-sample", "dft-train", "dft-train-2", "dft-train-3", "dft-dpo",
-        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5",
+    "dft_paper": [
+        "dft-problems", "dft-base", "dft-validate", "dft-sample", "dft-sample-2", "dft-sample-3",
+        *("dft-train" + (f"-{n}" if n > 1 else "") for n in range(1, 19)),
+        "dft-dpo", "dft-dpo-2", "dft-dpo-3", "dft-arms", "dft-arms-2", "dft-arms-3", "dft-table",
     ],
     "r_zero": [
         "dft-problems", "dft-base", "r-zero-challenger", "r-zero-challenger-2", "r-zero-challenger-3",

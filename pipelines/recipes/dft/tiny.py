@@ -20,24 +20,24 @@ def tiny() -> DftRecipe:
             test_examples=100,
             harder_examples=50,
         ),
-        base_train=_train(steps=2400, learning_rate=2e-3, batch_size=16),
-        train=_train(steps=250, learning_rate=3e-4, batch_size=16),
-        offline=Offline(questions=1000, dpo=_train(steps=150, learning_rate=5e-5, batch_size=16)),
+        base_train=train(steps=2400, learning_rate=2e-3),
+        train=train(steps=250, learning_rate=3e-4),
+        offline=Offline(questions=1000, dpo=train(steps=150, learning_rate=5e-5)),
         judge=Judge(samples=8, pass_at=(1, 8)),
         analysed=300,
-        estimates=_ESTIMATES,
+        estimates=ESTIMATES,
     )
 
 
-def _train(steps: int, learning_rate: float, batch_size: int) -> TrainConfig:
+def train(steps: int, learning_rate: float) -> TrainConfig:
     """The paper's optimiser (AdamW, decay .01, warm-up of a tenth, cosine), in fp32 on two ranks of one thread."""
     return TrainConfig(
-        steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.01, warmup_steps=steps // 10,
+        steps=steps, batch_size=16, learning_rate=learning_rate, weight_decay=0.01, warmup_steps=steps // 10,
         decay="cosine", precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=30.0, log_every=10,
     )  # fmt: skip
 
 
-_ESTIMATES = {
+ESTIMATES = {
     "dft.problems": 5.0,
     "dft.base": 240.0,
     "dft.validate": 15.0,
@@ -46,6 +46,8 @@ _ESTIMATES = {
     "dft.dpo": 90.0,
     "dft.evaluate": 120.0,
     "dft.analyse": 30.0,
+    "dft.arms": 240.0,
+    "dft.table": 5.0,
     "release.language-gate": 5.0,
     "release.language-publish": 10.0,
 }

@@ -7,12 +7,14 @@ from pydantic import Field, model_validator
 from components.dft.checks import CheckConfig
 from components.dft.config import (
     AnalyseStageConfig,
+    ArmsStageConfig,
     BaseStageConfig,
     DpoConfig,
     EvaluateStageConfig,
     LoraConfig,
     ProblemsStageConfig,
     SampleStageConfig,
+    TableStageConfig,
     TuneConfig,
     ValidateStageConfig,
 )
@@ -29,7 +31,7 @@ ARMS: dict[str, LossConfig] = {
     "iw_sft": LossConfig(variant="iw-sft"),
     "asft": LossConfig(variant="asft"),
 }
-"""The arms of `pipelines/dft.py`, by the name of their parameter."""
+"""The arms that have a loss of their own, by the name of their parameter."""
 
 
 class Problems(Contract):
@@ -80,6 +82,8 @@ class DftRecipe(Recipe):
             return f"dft-{self.name}-{part.replace('_', '-')}"
 
         length = self.model.context
+        evaluate = EvaluateStageConfig(name=name("scores"), max_tokens=length // 2, **dict(self.judge))
+        analyse = AnalyseStageConfig(name=name("tokens"), examples=self.analysed, max_length=length)
         base = TuneConfig(name=name("base"), loss=LossConfig(variant="sft"), train=self.base_train, max_length=length)
         return {
             "problems": ProblemsStageConfig(name=name("problems"), **dict(self.problems)),
@@ -100,8 +104,10 @@ class DftRecipe(Recipe):
                 questions=self.offline.questions,
             ),
             "dpo": DpoConfig(name=name("dpo"), beta=self.offline.beta, train=self.offline.dpo, max_length=length),
-            "evaluate": EvaluateStageConfig(name=name("scores"), max_tokens=length // 2, **dict(self.judge)),
-            "analyse": AnalyseStageConfig(name=name("tokens"), examples=self.analysed, max_length=length),
+            "evaluate": evaluate,
+            "analyse": analyse,
+            "arms": ArmsStageConfig(name=name("arms"), evaluate=evaluate, analyse=analyse),
+            "table": TableStageConfig(name=name("table")),
             "gate": LanguageGateConfig(policy=f"dft-{self.name}", max_drop=self.max_drop),
             "publish": PublishConfig(policy=f"dft-{self.name}"),
         }

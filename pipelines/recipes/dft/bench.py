@@ -1,0 +1,23 @@
+"""`bench`: the arms of `dft_paper` told apart on two cores in up to two hours."""
+
+from __future__ import annotations
+
+from pipelines.recipes.dft.tiny import tiny, train
+from pipelines.recipes.dft.types import DftRecipe, Judge, Offline
+
+
+def bench() -> DftRecipe:
+    """`tiny` with the same steps for all arms, judged by twice the problems.
+
+    Four samples of a problem from each of three trainings make twelve; what is left of the interval is the problems'.
+    """
+    small = tiny()
+    return small.model_copy(
+        update={
+            "name": "bench",
+            "problems": small.problems.model_copy(update={"test_examples": 200, "harder_examples": 100}),
+            "train": train(steps=200, learning_rate=3e-4),
+            "offline": Offline(questions=1000, dpo=train(steps=200, learning_rate=5e-5)),
+            "judge": Judge(samples=4, pass_at=(1, 4)),
+        }
+    )
