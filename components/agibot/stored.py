@@ -43,6 +43,10 @@ def open_adopted(store: Store, raw: StageRecord) -> Drop:
 
 def _blob(store: Store, raw: StageRecord, ref: ObjectRef) -> Blob:
     key = raw.key_of(ref)
+    if ref.path.endswith(".tar"):  # of other files, all bytes are read, and then checked
+        found = store.stat(key)
+        if found is None or found.size != ref.size or found.sha256 not in (None, ref.sha256):
+            raise IntegrityError(f"{ref.path} is not what was adopted: {key} was changed; adopt the drop again")
     if isinstance(store, FolderStore):
         return Blob(os.fspath(store.root / key), 0, ref.size, ref.path, identity=ref.sha256)
     return Blob(key, 0, ref.size, ref.path, store.url, ref.sha256)
@@ -54,10 +58,6 @@ def index_of(store: Store, tar: Blob) -> TarIndex:
     key = f"{INDICES}/{tar.identity}-{name}.json"
     with suppress(NotFound, ValidationError):
         return _INDEX.validate_json(store.read(key))
-    if tar.store:
-        found = store.stat(tar.path)
-        if found is None or found.size != tar.size or found.sha256 not in (None, tar.identity):
-            raise IntegrityError(f"{tar.name} is not what was adopted: {tar.path} was changed; adopt the drop again")
     index = index_blob(tar)
     with suppress(AlreadyExists):
         store.create(key, _INDEX.dump_json(index))
