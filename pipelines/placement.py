@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from components.images import image
+from components.launcher.train import PLACEMENT
 from components.store.access import KEY_FILE, SECRET_FILE
 from components.store.errors import ConfigurationError
 from components.training.config import TrainConfig
-from data_contracts.base import Contract
+from data_contracts.base import Contract, canonical_json
 from pipelines.recipes.base import Recipe
+from pipelines.train_jobs import train_job_of
 
 if TYPE_CHECKING:
     from kfp.dsl import PipelineTask
@@ -75,8 +77,10 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     config = recipe.stages().get(task.inputs["config"].name.removesuffix("_config"))
     ranks = training_ranks(config)
     count = ranks or getattr(config, "processes", 1)
-    memory = cluster.memory_gib * count + cluster.shared_memory_gib  # what lies in /dev/shm counts as memory
-    task.set_cpu_request(f"{cluster.cpus * count:g}")
+    apart = train_job_of(cluster, ranks, task.container_spec.image)
+    own = 1 if apart else count  # a step whose training is a TrainJob starts and follows it
+    memory = cluster.memory_gib * own + cluster.shared_memory_gib  # what lies in /dev/shm counts as memory
+    task.set_cpu_request(f"{cluster.cpus * own:g}")
     task.set_memory_request(f"{memory:g}Gi").set_memory_limit(f"{memory:g}Gi")
     task.set_retry(cluster.retries, f"{cluster.retry_seconds}s", 2.0, "3600s")
     task.set_env_variable("ORRERY_IMAGE", task.container_spec.image)
@@ -90,7 +94,9 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=f"{cluster.scratch_gib:g}Gi")
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=f"{cluster.shared_memory_gib:g}Gi")
     samples = role == "evaluation" or task.container_spec.image == image("rollout")
-    if cluster.accelerator and (ranks or samples):
+    if apart:
+        task.set_env_variable(PLACEMENT, canonical_json(apart))
+    elif cluster.accelerator and (ranks or samples):
         task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(ranks or 1)
         kubernetes.add_toleration(task, key=cluster.accelerator, operator="Exists", effect="NoSchedule")
 

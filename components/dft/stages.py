@@ -337,11 +337,11 @@ def _tune(ws: Workspace, config: TuneConfig, seed: int, model: Path, chats: Path
 def _trained(
     ws: Workspace, entry: str, config: TuneConfig | DpoConfig, seed: int, inputs: Mapping[str, Path]
 ) -> Mapping[str, Metric]:
+    from components.launcher.train import train
     from components.training.job import Job
-    from components.training.launch import run_local
 
     job = Job(
         entry=entry, config=config.model_dump(mode="json"), train=config.train, seed=seed,
         inputs={name: str(path) for name, path in inputs.items()}, out=str(ws.out), scratch=str(ws.scratch),
     )  # fmt: skip
-    return run_local(job)
+    return train(ws, job)

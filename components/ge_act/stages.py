@@ -98,8 +98,8 @@ def _train_action(
     store: Store, stage: str, config: ActionStageConfig, seed: int, inputs: dict[str, StageRecord]
 ) -> StageRecord:
     def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.launcher.train import train
         from components.training.job import Job
-        from components.training.launch import run_local
 
         schema = action_schema(config, ws.fetch("dataset", "manifest.json"))
         schema_file = ws.scratch / "schema.json"
@@ -115,7 +115,7 @@ def _train_action(
             entry="components.ge_act.train:trainee", config=config.model_dump(mode="json"), train=config.train,
             seed=seed, inputs=paths, out=str(ws.out), scratch=str(ws.scratch),
         )  # fmt: skip
-        return run_local(job)
+        return train(ws, job)
 
     return run_stage(
         store=store, stage=stage, kind="models", name=config.name, inputs=inputs, config=config, seed=seed,

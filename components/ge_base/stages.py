@@ -69,8 +69,8 @@ def train_video(
     """Train the video network; with an input `video`, from its weights."""
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.launcher.train import train
         from components.training.job import Job
-        from components.training.launch import run_local
 
         paths = {"frames": str(ws.fetch_tree("frames")), "codec": str(ws.fetch("codec", "codec.safetensors"))}
         if "video" in inputs:
@@ -79,7 +79,7 @@ def train_video(
             entry="components.ge_base.train:trainee", config=config.model_dump(mode="json"), train=config.train,
             seed=seed, inputs=paths, out=str(ws.out), scratch=str(ws.scratch),
         )  # fmt: skip
-        return run_local(job)
+        return train(ws, job)
 
     return run_stage(
         store=store, stage=stage, kind="models", name=config.name, inputs=inputs, config=config, seed=seed,

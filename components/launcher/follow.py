@@ -140,8 +140,8 @@ def follow(
                 time.sleep(0.5)  # a server that hangs up at once is not asked in a hurry
 
 
-def attend(client: TrainerClient, job: Document, seconds: float) -> None:
-    """Start or adopt the job, pass on what rank 0 says, and return once it is complete.
+def attend(client: TrainerClient, job: Document, seconds: float) -> str:
+    """Start or adopt the job, pass on what rank 0 says, and return its UID once it is complete.
 
     However else this ends (a time-out, cancellation, SIGTERM, an error), the job is deleted first; only one that has
     failed is left to be looked at: it holds no node.
@@ -174,6 +174,7 @@ def attend(client: TrainerClient, job: Document, seconds: float) -> None:
         )
     if ending.how == "failed":
         raise OrreryError(report(client, name, ending.message))
+    return uids[name]
 
 
 def _take_away(namespace: str, job: Document) -> None:

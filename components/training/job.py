@@ -15,6 +15,9 @@ from components.store.errors import ConfigurationError
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 
+SNAPSHOTS = "snapshots"
+"""The folder of a run's scratch, and of what it publishes, that holds versions kept on the way."""
+
 
 class Job(Contract):
     """One training run, as JSON in `job.json`. Paths are local to the machine of the process."""

@@ -27,20 +27,36 @@ def run_local(job: Job, deadline_seconds: float = 7 * 24 * 3600) -> dict[str, fl
     Raises:
         OrreryError: with the workers' own message, or their last lines, or that the deadline passed.
     """
+    alone = [
+        "--nnodes=1",
+        f"--nproc-per-node={job.train.processes}",
+        "--rdzv-backend=c10d",
+        "--rdzv-endpoint=127.0.0.1:0",
+    ]
+    return _run(job, alone, deadline_seconds)
+
+
+def run_node(job: Job, deadline_seconds: float) -> dict[str, float | int | str]:
+    """Be one node of a training: which one, and how many processes it has, torchrun reads from `PET_*`.
+
+    The metrics on the node of rank 0, nothing on others. Raises what `run_local` does.
+    """
+    return _run(job, [], deadline_seconds)
+
+
+def _run(job: Job, where: list[str], deadline_seconds: float) -> dict[str, float | int | str]:
     scratch = Path(job.scratch)
     scratch.mkdir(parents=True, exist_ok=True)
     Path(job.out).mkdir(parents=True, exist_ok=True)
     job_file, metrics_file = scratch / "job.json", scratch / "metrics.json"
     job_file.write_text(job.model_dump_json())
     metrics_file.unlink(missing_ok=True)
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={job.train.processes}",
-        "--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "--max-restarts=0",
-        "-m", "components.training.worker", str(job_file),
-    ]  # fmt: skip
-    tail = _follow(command, _environment(), deadline_seconds)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", *where, "--max-restarts=0"]
+    tail = _follow([*torchrun, "-m", "components.training.worker", str(job_file)], _environment(), deadline_seconds)
     if tail is not None:
         raise OrreryError(tail)
+    if not metrics_file.exists():
+        return {}
     metrics: dict[str, float | int | str] = json.loads(metrics_file.read_text())
     return metrics
 

@@ -19,9 +19,7 @@ from components.store.errors import OrreryError
 from components.telemetry.progress import progress
 from components.training import checkpoint
 from components.training.config import TrainConfig
-from components.training.job import Job, Trainee, sample_generator
-
-SNAPSHOTS = "snapshots"
+from components.training.job import SNAPSHOTS, Job, Trainee, sample_generator
 
 
 class _Wrapped(nn.Module):
@@ -50,6 +48,7 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
     engine, _, _, _ = deepspeed.initialize(model=wrapped, model_parameters=trainable, config=_deepspeed(config))
     average = checkpoint.Average(trainee.module, config.ema)
     step, spent = checkpoint.restore(engine, trainee.module, average, scratch)
+    _same_on_all(step, world)
     log = _Log(scratch / "losses.jsonl", step, rank == 0)
 
     started = saved = time.monotonic()
@@ -160,9 +159,25 @@ def _agree(wish: bool, world: int) -> bool:
     """Rank 0's clock decides for all: ranks that disagreed on saving would wait for each other for ever."""
     if world == 1:
         return wish
-    flag = torch.tensor([int(wish)])
+    flag = torch.tensor([int(wish)], device=_device())
     torch.distributed.broadcast(flag, 0)
     return bool(flag.item())
+
+
+def _device() -> str:
+    """Where ranks exchange tensors: NCCL knows only those of GPUs."""
+    name: str = deepspeed.accelerator.get_accelerator().current_device_name()
+    return name
+
+
+def _same_on_all(step: int, world: int) -> None:
+    """Nodes fetch checkpoints each for itself: ranks that begin at different steps would average different weights."""
+    if world == 1:
+        return
+    steps = torch.tensor([step, -step], device=_device())
+    torch.distributed.all_reduce(steps, torch.distributed.ReduceOp.MAX)
+    if steps[0] != -steps[1]:
+        raise OrreryError(f"ranks begin between steps {-int(steps[1])} and {int(steps[0])}; start the training again")
 
 
 class _Log:

@@ -19,5 +19,13 @@ class Cluster(Contract):
     shared_memory_gib: float = Field(default=1.0, gt=0, description="/dev/shm of a step: all-reduce, data loading")
     scratch_gib: float = Field(default=20.0, gt=0, description="/tmp of a step: what it fetches and writes")
     hours: float = Field(default=24.0, gt=0, le=24 * 30, description="after which a step is ended")
+    nodes: int = Field(
+        default=0, ge=0,
+        description="pods of the TrainJob that a training gets, its processes shared out; 0: it trains in its step",
+    )  # fmt: skip
+    queue: str = Field(
+        default="", pattern=r"^$|^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        description="Kueue LocalQueue of TrainJobs (manifests/queues has `training`); empty: they start at once",
+    )  # fmt: skip
     retries: int = Field(default=2, ge=0, le=10, description="a step that fails starts again, from its last checkpoint")
     retry_seconds: int = Field(default=60, ge=1, description="before the first retry; twice as long before each next")

@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 from components.images import image
+from components.launcher.train import PLACEMENT
+from components.launcher.trainjob import Placement
 from components.store import access
+from components.store.errors import ConfigurationError
 from pipelines.catalog import PIPELINES, find
 from pipelines.compiler import compile_to
 from pipelines.placement import ROLES
@@ -112,6 +115,27 @@ def test_accelerators_go_to_steps_that_use_them(tmp_path: Path) -> None:
         "robots-record", "agibot-intake", "ge-base-frames", "ge-base-codec", "dft-problems", "dft-validate"
     }  # fmt: skip
     assert all(held[name] for name in ("ge-act-specialize", "ge-act-evaluate", "dft-base", "dft-evaluate"))
+
+
+def test_a_training_on_nodes_of_its_own_leaves_its_step_small(tmp_path: Path) -> None:
+    """Breaks if a step that only waits held a GPU too, or if its TrainJob lost processes, memory or the queue."""
+    settings = (
+        "cluster.nodes=2", "cluster.queue=training", "cluster.accelerator=nvidia.com/gpu", "cluster.cpus=2",
+        "cluster.memory_gib=4", "cluster.hours=3", "stage1.train.processes=4", "stage1.train.batch_size=8",
+    )  # fmt: skip
+    spec, _ = compiled("ge_base", tmp_path, *settings)
+    step = spec["deploymentSpec"]["executors"]["exec-ge-base-stage1"]["container"]
+    assert "accelerator" not in step["resources"]
+    assert (step["resources"]["resourceCpuRequest"], step["resources"]["resourceMemoryLimit"]) == ("2", "5Gi")
+    [text] = [e["value"] for e in step["env"] if e["name"] == PLACEMENT]
+    assert Placement.model_validate_json(text) == Placement(
+        runtime="orrery-gpu", image=image("trainer"), nodes=2, processes_per_node=2, cpus=2, memory_gib=9,
+        scratch_gib=20, accelerator="nvidia.com/gpu", queue="training", hours=3,
+    )  # fmt: skip
+    frames = spec["deploymentSpec"]["executors"]["exec-ge-base-frames"]["container"]
+    assert PLACEMENT not in {e["name"] for e in frames["env"]}, "it does not train"
+    with pytest.raises(ConfigurationError, match=r"cluster\.nodes 3 do not divide the 4 of train\.processes"):
+        compiled("ge_base", tmp_path, *settings, "cluster.nodes=3")
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)

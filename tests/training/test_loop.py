@@ -9,16 +9,21 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from components.launcher.order import Order, download, find_result, place_order
+from components.store.api import Store
 from components.store.errors import OrreryError
+from components.store.stage import Workspace
 from components.training.config import TrainConfig
 from components.training.job import Job
 from components.training.launch import run_local
@@ -133,6 +138,65 @@ def test_killed_and_started_again_gives_the_same_weights(uninterrupted: Path, tm
         torch.testing.assert_close(weights(tmp_path)[name], tensor, rtol=0, atol=0)
     for name, tensors in snapshots(uninterrupted).items():
         torch.testing.assert_close(snapshots(tmp_path)[name], tensors, rtol=0, atol=0)
+
+
+@pytest.mark.timeout(600)  # twice six processes that import torch
+def test_two_nodes_that_vanish_go_on_from_the_store(uninterrupted: Path, tmp_path: Path, folder_store: Store) -> None:
+    """As the pods of a TrainJob do: nothing but the store outlives them, and the weights are one machine's, bit by bit.
+
+    The first attempt stops in its 40th step and is killed; a step counts anew in each process, so the second ends.
+    """
+    (tmp_path / "note").write_text("an input")
+    asked = job(tmp_path, checkpoint_seconds=1e-3, hang_at=40)
+    asked = asked.model_copy(update={"inputs": {"note": str(tmp_path / "note"), "phase": "adapt"}})
+    places = [tmp_path / name for name in ("out", "scratch", "views")]
+    order = place_order(Workspace(folder_store, "toy.train", "v1", {}, *places), asked)
+    with two_nodes(folder_store, order, tmp_path / "first") as nodes:
+        until = time.monotonic() + DEADLINE
+        while kept(folder_store, order) != [39] and time.monotonic() < until and nodes[0].poll() is None:
+            time.sleep(0.1)
+    assert kept(folder_store, order) == [39], (tmp_path / "first-0").read_text()
+
+    with two_nodes(folder_store, order, tmp_path / "second") as nodes:
+        assert [node.wait(DEADLINE) for node in nodes] == [0, 0], (tmp_path / "second-0").read_text()
+    assert "going on from step 39" in (tmp_path / "second-0").read_text()
+    assert kept(folder_store, order) == [], "what is done needs no checkpoints"
+    result = find_result(folder_store, order)
+    assert result is not None
+    assert (result.metrics["steps"], result.metrics["processes"]) == (STEPS, 2)
+    download(folder_store, result.pieces, tmp_path / "out")
+    assert losses(tmp_path) == losses(uninterrupted)
+    for name, tensor in weights(uninterrupted).items():
+        torch.testing.assert_close(weights(tmp_path)[name], tensor, rtol=0, atol=0)
+    assert snapshots(tmp_path).keys() == snapshots(uninterrupted).keys()
+
+
+@contextlib.contextmanager
+def two_nodes(store: Store, order: Order, said: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Two nodes of one process each, told what Trainer tells its pods; killed in the end, as pods are."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    gang = {"PET_NNODES": "2", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port)}
+    environment = {**os.environ, **gang, "ORRERY_STORE": store.url}
+    command = [sys.executable, "-m", "components.launcher.node", order.key]
+    nodes = []
+    for rank in range(2):
+        with open(f"{said}-{rank}", "wb") as log:
+            own = {**environment, "PET_NODE_RANK": str(rank)}
+            nodes.append(subprocess.Popen(command, env=own, stdout=log, stderr=log))
+    try:
+        yield nodes
+    finally:
+        for node in nodes:
+            node.kill()
+            node.wait()
+
+
+def kept(store: Store, order: Order) -> list[int]:
+    """The steps of the whole checkpoints in the store."""
+    keys = [stat.key for stat in store.list(f"{order.checkpoints}/kept/")]
+    return [int(key.split("/step-")[1].split("-")[0]) for key in keys if key.endswith("/kept.json")]
 
 
 def test_one_process_in_micro_batches_learns_what_two_do(uninterrupted: Path, tmp_path: Path) -> None:
