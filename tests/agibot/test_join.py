@@ -181,6 +181,30 @@ def test_two_intakes_at_once_lose_nothing(recorded: RawDrop, tmp_path: Path, mon
     assert read_head(store, CONFIG.name)[0] == record
 
 
+def test_a_kill_before_the_swap_leaves_the_old_version_and_loses_no_work(
+    line: Line, recorded: RawDrop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version is there but nobody's: the dataset's last one is the old one until the next start goes on."""
+    from components.agibot import head
+
+    store = open_store(str(tmp_path / "store"))
+    old = joined(store, recorded.copy(tmp_path / "old", 1).root)
+    raw = adopt(store, AdoptConfig(name="new", source=str(line.first_drop.root)), 0)
+    parts = refs(store, shards(store, raw))
+
+    def killed(*_: Any) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(head, "move_head", killed)
+        with pytest.raises(KeyboardInterrupt):
+            join(store, CONFIG, 0, raw, parts)
+    assert read_head(store, CONFIG.name)[0] == old
+    monkeypatch.setattr("components.agibot.join.write_joined", None)
+    record = join(store, CONFIG, 0, raw, parts)
+    assert (record.metrics["episodes"], read_head(store, CONFIG.name)[0]) == (2, record)
+
+
 def _nobody() -> Any:
     from contextlib import nullcontext
 
