@@ -36,7 +36,7 @@ def _blocks(table: ArmTable) -> list[Block]:
         bars = [Interval(arm, s.mean.value, s.mean.low, s.mean.high) for arm, s in rows]
         label = "avg@n, right % (95 % interval over problems)"
         blocks.append(Figure(intervals(bars, label), caption=f"{name}: {rows[0][1].problems} problems"))
-        columns = ["Arm", "avg@n (over problems)", "Over seeds", "Each seed", "Greedy", "Less the base", "Less SFT"]
+        columns = ["Arm", "avg@n (over problems)", "Over seeds", "Each seed", "Greedy", "Against base", "Against SFT"]
         blocks.append(Table(columns, [_scores(arm, s) for arm, s in rows], caption=f"{name}, right %."))
     columns = ["Arm", "Bimodality", "Entropy, nats", "Distance", "Tokens a sample", "No box"]
     caption = "On the training chats, means over seeds: Sarle's coefficient, and the weights' change over their size."

@@ -15,6 +15,7 @@ from components.store.open import open_store
 from components.store.stage import Workspace, run_stage
 from components.telemetry.report import render
 from data_contracts.action import Normalisation
+from data_contracts.arms import ArmOnSet, ArmRow, ArmTable, Difference
 from data_contracts.base import Contract
 from data_contracts.dataset import DatasetManifest, EpisodeEntry, SpaceStatistics
 from data_contracts.evaluation import Arm, EpisodeOutcome, EvaluationResult
@@ -246,3 +247,28 @@ def test_the_arms_of_a_fine_tuning_stand_side_by_side(loop: Loop) -> None:
     assert "0.830" in html
     assert "<script>alert" not in html
     assert "alert(" in html, "a token from a model is shown as text"
+
+
+def on_set(value: float, against_sft: Difference | None) -> ArmRow:
+    share = Share(value=value, low=value - 0.1, high=value + 0.1)
+    scores = ArmOnSet(
+        problems=200, mean=share, by_seed=(value - 0.01, value + 0.01), over_seeds=share, greedy=value,
+        against_base=None, against_sft=against_sft,
+    )  # fmt: skip
+    return ArmRow(sets={"test": scores}, unboxed=0.01, tokens=20, bimodality=0.95, entropy=None, distance=0.01)
+
+
+def test_the_papers_table_says_what_is_no_finding(loop: Loop) -> None:
+    """Breaks if a difference lost its sign or its interval, or an arm its row: readers would take noise for a gain."""
+    worse = Difference(value=-0.025, low=-0.061, high=0.011)
+    table = ArmTable(
+        seeds=(0, 1), bimodality_before=0.91, entropy_before=0.3,
+        rows={"sft": on_set(0.5, None), "own_dft": on_set(0.475, worse)},
+    )  # fmt: skip
+    loop.stage("dft.table", "evaluations", {"table.json": table.model_dump_json().encode()}, "dft_paper")
+    html = render(assemble(loop.store, loop.finish("dft_paper")))
+    row = html[html.index("DFT, own answers</td>") :][:600]
+    assert "47.5 (38–57)" in row
+    assert "46.5, 48.5" in row
+    assert "-2.5 (-6.1 … +1.1)" in row
+    assert "bimodality 0.910, entropy 0.300" in html
