@@ -59,10 +59,18 @@ def _scores(reader: Reader) -> list[Section]:
                 if name in scores.sets
                 for share in [of(scores.sets[name])]
             ]
-            blocks.append(Figure(intervals(rows, label), caption=f"{name}: {found[0][1].sets[name].problems} problems"))
+            blocks.append(Figure(intervals(rows, label), caption=_problems(name, [scores for _, scores in found])))
     blocks.append(_table(found, names))
     lead = "Every sample counts, and an answer without a box is wrong. All arms see the same problems."
     return [Section("Fine-tuning, judged", blocks, lead=lead)]
+
+
+def _problems(name: str, found: list[Scores]) -> str:
+    """A set by name, size and the hash of its file."""
+    counts = {
+        f"{s.sets[name].problems} problems, SHA-256 {s.files.get(name, 'unknown')}" for s in found if name in s.sets
+    }
+    return f"{name}: {'; and '.join(sorted(counts))}"
 
 
 def _table(found: list[tuple[str, Scores]], names: list[str]) -> Table:

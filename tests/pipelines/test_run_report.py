@@ -245,6 +245,7 @@ def test_the_arms_of_a_fine_tuning_stand_side_by_side(loop: Loop) -> None:
     for start, value in zip(rows, ("25.0 % (15–35)", "50.0 % (40–60)", "62.5 % (52–72)"), strict=True):
         assert value in table[start : start + 400]
     assert "0.830" in html
+    assert f"100 problems, SHA-256 {'0' * 64}" in html, "what was judged by is named by its hash"
     assert "<script>alert" not in html
     assert "alert(" in html, "a token from a model is shown as text"
 
