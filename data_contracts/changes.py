@@ -49,7 +49,7 @@ def changes(
         changed=_keys(k for k in before.keys() & after.keys() if before[k].source_sha256 != after[k].source_sha256),
         repaired=_keys(_repaired(new.episodes) - _repaired(old.episodes)),
         refused=tuple(sorted(_refused(new_report) - _refused(old_report), key=lambda r: (r.task_id, r.episode_id))),
-        drift=_drift(old, new),
+        drift=drift(old, new),
     )
 
 
@@ -73,8 +73,11 @@ def _errors(episode: EpisodeVerdict) -> tuple[str, ...]:
     return tuple(sorted({f.code for f in episode.findings if f.severity == "error"}))
 
 
-def _drift(old: DatasetManifest, new: DatasetManifest) -> dict[str, float]:
-    """Absolute actions only: the other forms follow them."""
+def drift(old: DatasetManifest, new: DatasetManifest) -> dict[str, float]:
+    """By action space: the largest shift of a dimension's mean, in the older version's deviations.
+
+    Absolute actions only: the other forms follow them. A space that one of them lacks is left out.
+    """
     out: dict[str, float] = {}
     for was in (s for s in old.statistics if s.form == "absolute"):
         now = next((s for s in new.statistics if (s.space, s.form) == (was.space, was.form)), None)

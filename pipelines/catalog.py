@@ -49,6 +49,10 @@ LOOP = (
 
 DROP_INTAKE = Pipeline("drop_intake", "validate an uploaded raw drop (--set drop=FOLDER), publish a dataset version")
 
+RETRAIN = Pipeline(
+    "retrain", "take in the drops that arrived in a place (--set drop=PLACE); if they are new, adapt and release again"
+)
+
 DFT = Pipeline("dft", "fine-tune a language model with DFT, SFT and their relatives, and judge them", track="dft")
 
 DFT_PAPER = Pipeline(
@@ -61,7 +65,9 @@ DFT_ADOPTED = Pipeline(
 
 R_ZERO = Pipeline("r_zero", "let a challenger and a solver teach each other from zero data", track="r_zero")
 
-PIPELINES = {pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, DFT, DFT_PAPER, DFT_ADOPTED, R_ZERO)}
+PIPELINES = {
+    pipeline.name: pipeline for pipeline in (*LOOP, DROP_INTAKE, RETRAIN, DFT, DFT_PAPER, DFT_ADOPTED, R_ZERO)
+}
 
 
 def find(name: str) -> Pipeline:

@@ -17,7 +17,7 @@ from pathlib import Path
 import typer
 
 from components.store.errors import OrreryError
-from pipelines.commands import datasets, doctor, episodes, models, run, runs, serve
+from pipelines.commands import datasets, doctor, episodes, models, run, runs, schedule, serve
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]  # type: ignore[assignment]
 """The base of all usage errors; newer versions of typer bring their own copy of click, and name it nowhere."""
@@ -39,6 +39,7 @@ app.add_typer(episodes.app, name="episodes")
 app.add_typer(datasets.app, name="datasets")
 app.command("run")(run.run)
 app.command("compile")(run.compile_)
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(runs.app, name="runs")
 app.add_typer(models.app, name="models")
 app.command("serve")(serve.serve)

@@ -62,10 +62,11 @@ def placed(graph: Any, recipe: Recipe) -> Any:
         outputs = graph.pipeline_func(**{p.name: a for p, a in zip(parameters, arguments, strict=True)})
         for task in Context.get_default_pipeline().tasks.values():
             place(task, recipe)
+            task.set_env_variable("ORRERY_PIPELINE", info.name.replace("-", "_"))
         return outputs
 
-    traced.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     info = graph.pipeline_spec.pipeline_info
+    traced.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     return dsl.pipeline(name=info.name, display_name=info.display_name, description=info.description)(traced)
 
 

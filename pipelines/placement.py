@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from components.images import image
 from components.launcher.train import PLACEMENT
 from components.store.access import KEY_FILE, SECRET_FILE
+from components.store.cost import BUDGET, SHARE
 from components.store.errors import ConfigurationError
 from components.training.config import TrainConfig
 from data_contracts.base import Contract, canonical_json
+from data_contracts.cost import Share
 from pipelines.recipes.base import Recipe
 from pipelines.train_jobs import train_job_of
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 USER = 65532
 """Who a step is in its image: `USER` of every Dockerfile."""
+
+RUN_ID = "metadata.labels['pipeline/runid']"
+"""Where a pod of KFP finds the id of its run."""
 
 ROLES = {
     "robots-record": "recording",
@@ -39,6 +44,11 @@ ROLES = {
     "ge-act-specialize": "training",
     "ge-act-from-scratch": "training",
     "ge-act-evaluate": "evaluation",
+    "retrain-adopt": "recording",
+    "retrain-take-in": "intake",
+    "retrain-decide": "release",
+    "retrain-base": "release",
+    "retrain-notify": "release",
     "release-gate": "release",
     "release-publish": "release",
     "release-check": "release",
@@ -84,6 +94,7 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     task.set_memory_request(f"{memory:g}Gi").set_memory_limit(f"{memory:g}Gi")
     task.set_retry(cluster.retries, f"{cluster.retry_seconds}s", 2.0, "3600s")
     task.set_env_variable("ORRERY_IMAGE", task.container_spec.image)
+    kubernetes.use_field_path_as_env(task, "ORRERY_RUN", RUN_ID)
     kubernetes.set_timeout(task, int(cluster.hours * 3600))
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
@@ -94,10 +105,13 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=f"{cluster.scratch_gib:g}Gi")
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=f"{cluster.shared_memory_gib:g}Gi")
     samples = role == "evaluation" or task.container_spec.image == image("rollout")
+    gpus = (ranks or 1) if cluster.accelerator and (ranks or samples) else 0
+    task.set_env_variable(SHARE, canonical_json(Share(cpus=cluster.cpus * count, gpus=gpus)))
+    task.set_env_variable(BUDGET, canonical_json(recipe.budget()))
     if apart:
         task.set_env_variable(PLACEMENT, canonical_json(apart))
-    elif cluster.accelerator and (ranks or samples):
-        task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(ranks or 1)
+    elif gpus:
+        task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(gpus)
         kubernetes.add_toleration(task, key=cluster.accelerator, operator="Exists", effect="NoSchedule")
 
 

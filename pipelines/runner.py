@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from pydantic import ValidationError
 
 from components.store.api import Store
+from components.store.cost import BUDGET
 from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, read_reference
 from components.store.records import reference as record_reference
@@ -199,6 +200,7 @@ class _Part:
         with _Record(self.store, self.pipeline.name, self.run_id, self.recipe) as self._record:
             values = arguments(function, self.pipeline, self.recipe, self.store.url, given)
             environment = {"ORRERY_PIPELINE": self.pipeline.name, "ORRERY_RUN": self.run_id}
+            environment[BUDGET] = canonical_json(self.recipe.budget())
             made = kfp_local.run(function, values, environment, self._start, self._line, self._end)
             if self._failure is not None:
                 raise self._failure
@@ -236,9 +238,10 @@ class _Part:
         self._record.ended(status.name)
 
     def _not_as_asked(self, status: StageStatus) -> list[str]:
-        """Where the recorded effective configuration differs from what was asked for."""
+        """Where the recorded effective configuration differs from what was asked for, if it is one of the same kind."""
         try:
-            return differences(self._asked, load_record(self.store, status.prefix))
+            record = load_record(self.store, status.prefix)
+            return differences(self._asked, record) if record.config.keys() == self._asked.keys() else []
         except OrreryError:
             return []
 

@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 
 from components.store.api import Store
 from components.store.code import source_fingerprint
+from components.store.cost import metered
 from components.store.errors import ConfigurationError, OrreryError, StoreError
 from components.store.files import cache_root, explain_os_error, hash_file, locked, write_atomic
 from components.store.publish import UPLOADS, publish
@@ -161,7 +162,8 @@ def run_stage(
         record = find_record(store, plan.prefix)
         if record is None:
             status.write("running")
-            record, cached = _build_once(plan, build)
+            with metered(store, stage):
+                record, cached = _build_once(plan, build)
         else:
             cached = True
     except BaseException as error:

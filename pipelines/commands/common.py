@@ -26,6 +26,12 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe, e.g. --set record.episodes=8."),
 ]
+EndpointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint", help="Kubeflow Pipelines' address. Default: $KF_PIPELINES_ENDPOINT.", show_default=False
+    ),
+]
 RecipeOption = Annotated[str, typer.Option("--recipe", help="The recipe: tiny is a laptop CPU and minutes.")]
 
 

@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, NoReturn
 
 import typer
 
+from pipelines.cluster_doctor import Finding
 from pipelines.commands.common import JsonOption, StoreOption, open_store, print_json
 
 PACKAGES = (
@@ -31,29 +32,37 @@ NEEDED_DISK = 8 << 30
 NEEDED_MEMORY = 7 << 30
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `missing` stops the demo; `warn` does not."""
-
-    name: str
-    state: Literal["ok", "warn", "missing"]
-    what: str
-    mend: str = ""
-
-
-def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
-    """Look at this machine: what is here, what is missing, how to mend it. Exit code 1 if something is missing.
+def doctor(
+    cluster: Annotated[
+        bool, typer.Option("--cluster", help="Look at the cluster that KUBECONFIG names instead.")
+    ] = False,
+    context: Annotated[
+        str | None, typer.Option("--context", help="Of KUBECONFIG. Default: its current one.", show_default=False)
+    ] = None,
+    namespace: Annotated[str, typer.Option("--namespace", help="Where pipelines run on the cluster.")] = "orrery",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at this machine or a cluster: what is there, what is missing, how to mend it. Exit code 1 if something is.
 
     Example: orrery doctor --json
     """
+    if cluster:
+        from pipelines.cluster_doctor import connect, examine
+
+        _tell(examine(connect(context), namespace), as_json, "pipelines can run there", "orrery doctor --cluster")
     findings = [found for check in CHECKS for found in check()] + [_store(store)]
+    _tell(findings, as_json, "all that the demo needs is here", "orrery demo")
+
+
+def _tell(findings: Sequence[Finding], as_json: bool, healthy_text: str, then: str) -> NoReturn:
     healthy = all(f.state != "missing" for f in findings)
     if as_json:
         print_json({"healthy": healthy, "findings": [asdict(f) for f in findings]})
     else:
         for f in findings:
             print(f"{f.state:<8} {f.name:<20} {f.what}" + (f"\n{'':29} mend: {f.mend}" if f.mend else ""))
-        print("\nall that the demo needs is here" if healthy else "\nmend what is missing, then run: orrery demo")
+        print(f"\n{healthy_text}" if healthy else f"\nmend what is missing, then run: {then}")
     raise typer.Exit(0 if healthy else 1)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.commands.common import (
+    EndpointOption,
     JsonOption,
     RecipeOption,
     SetOption,
@@ -18,6 +22,9 @@ from pipelines.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from components.store.api import Store
+    from pipelines.catalog import Pipeline
+    from pipelines.recipes.base import Recipe
     from pipelines.runner import Outcome
 
 
@@ -49,10 +56,16 @@ def run(
             "--input", metavar="NAME=PREFIX", help="A version to start from, e.g. --input dataset=datasets/tiny/0123…"
         ),
     ] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="At Kubeflow Pipelines, and follow it.")] = False,
+    endpoint: EndpointOption = None,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, help="How long to follow a run on a cluster.")] = 24.0,
+    follow: Annotated[
+        str | None, typer.Option("--follow", metavar="RUN", help="Follow this run on a cluster; start none.")
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one pipeline here, from the newest outputs of the pipelines before it.
+    """Run one pipeline here or on a cluster, from the newest outputs of the pipelines before it.
 
     Example: orrery run ge_act --recipe tiny --set seed=1
     """
@@ -61,10 +74,44 @@ def run(
     from pipelines.recipes import recipe as load
 
     chosen = find(pipeline)
-    opened = open_store(store)
     built = load(chosen.track, recipe, settings or ())
+    if cluster or follow:
+        _run_there(chosen, built, inputs or (), endpoint, hours, follow, open_store(store), as_json)
+        return
+    opened = open_store(store)
     outcome = runner.run([chosen], built, opened, given=runner.inputs(opened, chosen, built, inputs or ()))
     _print_outcome(outcome, as_json)
+
+
+def _run_there(
+    pipeline: Pipeline,
+    recipe: Recipe,
+    inputs: Sequence[str],
+    endpoint: str | None,
+    hours: float,
+    run_id: str | None,
+    store: Store,
+    as_json: bool,
+) -> None:
+    """Start a run at Kubeflow Pipelines, or take up `run_id`; the report is written here whether it succeeds or not."""
+    from components.store.errors import OrreryError
+    from pipelines import kfp_cluster, runner, runs
+    from pipelines.report import publish
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    client = kfp_cluster.connect(endpoint)
+    if run_id is None:
+        run_id = kfp_cluster.start(client, pipeline, recipe, store, runner.inputs(store, pipeline, recipe, inputs))
+        say(f"{pipeline.name} · recipe {recipe.name} · run {run_id}")
+    try:
+        done = kfp_cluster.follow(client, store, pipeline, recipe, run_id, hours * 3600, say)
+    except OrreryError:
+        with contextlib.suppress(OrreryError):
+            say(f"report  {publish(store, runs.find(store, run_id))}")
+        raise
+    _print_outcome(runner.Outcome(done, publish(store, done), {}), as_json)
 
 
 def compile_(

@@ -7,6 +7,7 @@ from abc import abstractmethod
 from pydantic import Field
 
 from data_contracts.base import Contract
+from data_contracts.cost import Budget
 from pipelines.recipes.cluster import Cluster
 
 
@@ -19,6 +20,11 @@ class Recipe(Contract):
         default_factory=dict, description="seconds a stage takes on two cores, until a run has measured them"
     )
     cluster: Cluster = Cluster()
+
+    def budget(self) -> Budget:
+        """What a run may spend, as its steps are told it."""
+        of = self.cluster
+        return Budget(gpu_hours=of.budget_gpu_hours, cpu_hours=of.budget_cpu_hours, seconds=self.estimates)
 
     @abstractmethod
     def stages(self) -> dict[str, Contract]:

@@ -8,7 +8,7 @@ from components.store.api import Store
 from components.telemetry import report as page
 from pipelines import runs
 from pipelines.estimate import spoken
-from pipelines.report import arms, data, evaluation, language, lineage, r_zero, release, stages, training
+from pipelines.report import arms, cost, data, evaluation, language, lineage, r_zero, release, stages, training
 from pipelines.report.reading import Reader
 
 _TONES: dict[str, page.Tone] = {"succeeded": "good", "failed": "bad", "running": "busy"}
@@ -26,6 +26,7 @@ def assemble(store: Store, run: runs.Run) -> page.Report:
         *language.sections(reader),
         *r_zero.sections(reader),
         *release.sections(reader),
+        *cost.sections(reader),
         *lineage.sections(reader),
     ]
     head = run.head

@@ -9,24 +9,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from pydantic import Field
 from toy_stages import ToyConfig
 
 from components.store.errors import OrreryError
 from components.store.open import open_store
 from data_contracts.base import Contract
 from pipelines import runner
+from pipelines.recipes.base import Recipe
 
 
-class ToyRecipe(Contract):
-    """What the runner needs of a recipe."""
+class ToyRecipe(Recipe):
+    """A recipe of toys."""
 
     name: str = "toy"
-    seed: int = 0
     first: ToyConfig = ToyConfig()
     second: ToyConfig = ToyConfig()
     third: ToyConfig = ToyConfig(text="third")
-    estimates: dict[str, float] = Field(default_factory=dict)
 
     def stages(self) -> dict[str, Contract]:
         return {"first": self.first, "second": self.second, "third": self.third}

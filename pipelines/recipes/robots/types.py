@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, ValidationError, model_validator
 
 from components.agibot.config import AdoptConfig, IntakeConfig
@@ -9,6 +11,7 @@ from components.envisioner.config import NetworkConfig
 from components.ge_act.config import ActionStageConfig, EvaluateConfig
 from components.ge_base.config import ClipConfig, CodecStageConfig, FramesConfig, VideoStageConfig
 from components.release.config import CandidateConfig, CheckConfig, GateConfig, PublishConfig
+from components.retrain.config import DecideConfig, DropsConfig, NotifyConfig
 from components.robots.config import HELD_OUT_SEEDS, RecordConfig
 from components.training.config import TrainConfig
 from data_contracts.action import Form, Space
@@ -46,13 +49,27 @@ class Evaluation(Contract):
     processes: int = Field(default=2, ge=1)
 
 
+class Retrain(Contract):
+    """The recurring retrain. Fields are those of `DropsConfig`, `DecideConfig` and `NotifyConfig`."""
+
+    ready: str = ""
+    track: Literal["adapt", "full"] = "adapt"
+    min_new_episodes: int = Field(default=1, ge=0)
+    min_drift: float = Field(default=0.0, ge=0)
+    webhook_env: str = "ORRERY_WEBHOOK"
+
+
 class RobotRecipe(Recipe):
     """The whole loop of a robot policy."""
 
     policy: str = Field(
         default="ge-act", pattern=r"^[a-z0-9][a-z0-9_-]*$", description="the name it is published under"
     )
-    drop: str = Field(default="", description="an uploaded raw drop, for drop_intake: a folder, a prefix, or a URL")
+    drop: str = Field(
+        default="",
+        description="an uploaded raw drop, for drop_intake, or the place where drops arrive, for retrain: "
+        "a folder, a prefix, or a URL",
+    )
     record: RecordConfig
     intake: IntakeConfig
     network: NetworkConfig
@@ -72,14 +89,21 @@ class RobotRecipe(Recipe):
     evaluation: Evaluation
     gate: GateConfig
     check: CheckConfig
+    retrain: Retrain = Retrain()
 
     def stages(self) -> dict[str, Contract]:
         network = self.network
         video_only = network.model_copy(update={"action": None})
-        adopt = {"adopt": AdoptConfig(name=f"{self.name}-drop", source=self.drop)} if self.drop else {}
+        drop, again = f"{self.name}-drop", self.retrain
+        uploaded: dict[str, Contract] = {}
+        if self.drop:
+            uploaded = {
+                "adopt": AdoptConfig(name=drop, source=self.drop),
+                "drops": DropsConfig(name=drop, source=self.drop, ready=again.ready),
+            }
         arms = {arm: self._arm(arm) for arm in ("expert", "mean-action", "policy", "from-scratch")}
         return {
-            **adopt,
+            **uploaded,
             "record": self.record,
             "intake": self.intake,
             "frames": FramesConfig(
@@ -101,6 +125,13 @@ class RobotRecipe(Recipe):
             "publish": PublishConfig(policy=self.policy),
             "check": self.check.model_copy(update={"policy": self.policy}),
             "candidate": CandidateConfig(policy=self.policy),
+            "decide": DecideConfig(
+                policy=self.policy,
+                track=again.track,
+                min_new_episodes=again.min_new_episodes,
+                min_drift=again.min_drift,
+            ),
+            "notify": NotifyConfig(policy=self.policy, webhook_env=again.webhook_env),
         }
 
     def _video(self, name: str, phase: VideoPhase, network: NetworkConfig) -> VideoStageConfig:

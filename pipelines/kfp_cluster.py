@@ -1,0 +1,267 @@
+"""Pipelines on Kubeflow Pipelines: upload once by content, run, follow, bring the report back.
+
+The steps write into the store how they go (`ORRERY_RUN` is KFP's own id of the run), so the store tells more of a run
+than KFP does; KFP only says when it has ended.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from components.store.api import Store
+from components.store.errors import ConfigurationError, OrreryError
+from components.store.records import load_record, reference
+from data_contracts.base import canonical_json
+from data_contracts.lineage import RecordRef, RunRecord, StageStatus
+from pipelines import runs
+from pipelines.catalog import Pipeline
+from pipelines.compiler import compile_to
+from pipelines.recipes.base import Recipe
+from pipelines.runner import StageFailed, arguments, runs_stage
+
+if TYPE_CHECKING:
+    from kfp import Client
+
+ENDPOINT, TOKEN = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN"
+EXPERIMENT = "orrery"
+ACCOUNT = "pipeline"
+"""The service account of the steps (`manifests/base/accounts.yaml`)."""
+REQUEST_SECONDS = 30
+POLL_SECONDS = 5.0
+OUTAGE_SECONDS = 300.0
+"""How long KFP may be away while a run is followed: it is restarted and upgraded, too."""
+ENDED = {"SUCCEEDED": "succeeded", "FAILED": "failed", "CANCELED": "failed", "SKIPPED": "failed"}
+
+
+class ClusterError(OrreryError):
+    """The cluster could not be reached, or refused."""
+
+    exit_code = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A pipeline's version at KFP. `name` holds the hash of what was compiled."""
+
+    pipeline_id: str
+    version_id: str
+    name: str
+
+
+def connect(endpoint: str | None = None) -> Client:
+    """KFP's client, every request of which has a deadline. Raises ClusterError if no endpoint is named."""
+    from kfp import Client
+
+    host = endpoint or os.environ.get(ENDPOINT, "")
+    if not host:
+        raise ClusterError(
+            f"no Kubeflow Pipelines is named; say --endpoint URL or set {ENDPOINT}, for example http://localhost:8888 "
+            "after: kubectl -n kubeflow port-forward svc/ml-pipeline 8888"
+        )
+    with talking(host):
+        client = Client(host=host, existing_token=os.environ.get(TOKEN) or None)
+    rest = client._run_api.api_client.rest_client
+    rest.request = functools.partial(_bounded, rest.request)
+    return client
+
+
+@contextlib.contextmanager
+def talking(host: str) -> Iterator[None]:
+    """Failures of requests as ClusterError: what KFP said, or that it can't be reached. Its client prints nothing."""
+    import io
+    import warnings
+
+    from kfp_server_api import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    except ApiException as error:
+        raise ClusterError(f"Kubeflow Pipelines at {host} refused: {_reason(error)}") from None
+    except (HTTPError, OSError) as error:
+        raise ClusterError(
+            f"Kubeflow Pipelines at {host} can't be reached ({type(error).__name__}); is {ENDPOINT} right, is it up?"
+        ) from None
+
+
+def host_of(client: Client) -> str:
+    return str(client._run_api.api_client.configuration.host)
+
+
+def upload(client: Client, pipeline: Pipeline, recipe: Recipe) -> Uploaded:
+    """The version that holds this pipeline with this recipe: found by its content, else uploaded."""
+    from kfp_server_api import V2beta1Pipeline
+
+    with TemporaryDirectory() as folder, talking(host_of(client)):
+        path, _ = compile_to(pipeline, recipe, Path(folder))
+        name = pipeline.name.replace("_", "-")
+        version = f"{name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+        pipeline_id = client.get_pipeline_id(name)
+        if not pipeline_id:
+            body = V2beta1Pipeline(display_name=name, name=name, description=pipeline.summary)
+            pipeline_id = client._pipelines_api.pipeline_service_create_pipeline(body).pipeline_id
+        found = _version(client, pipeline_id, version)
+        if found is None:
+            made = client.upload_pipeline_version(str(path), version, pipeline_id=pipeline_id)
+            found = made.pipeline_version_id
+        return Uploaded(pipeline_id, found, version)
+
+
+def start(
+    client: Client, pipeline: Pipeline, recipe: Recipe, store: Store, given: Mapping[str, str], account: str = ACCOUNT
+) -> str:
+    """Upload `pipeline` and start it; KFP's id of the run, under which the store knows it too."""
+    version = upload(client, pipeline, recipe)
+    values = parameters(pipeline, recipe, store.url, given)
+    with talking(host_of(client)):
+        experiment = client.create_experiment(EXPERIMENT)
+        run = client.run_pipeline(
+            experiment.experiment_id, runs.new_id(recipe.name), params=values, pipeline_id=version.pipeline_id,
+            version_id=version.version_id, enable_caching=False, service_account=account,
+        )  # fmt: skip
+    runs.write(store, _record(run.run_id, pipeline, recipe))
+    return str(run.run_id)
+
+
+def parameters(pipeline: Pipeline, recipe: Recipe, store_url: str, given: Mapping[str, str]) -> dict[str, Any]:
+    """What a run on a cluster is given. Raises ConfigurationError for a store that no other machine reaches."""
+    if "://" not in store_url:
+        raise ConfigurationError(
+            f"the steps of a cluster can't reach {store_url}, a folder here; name a bucket: --store s3://bucket/prefix"
+        )
+    return arguments(pipeline.load(), pipeline, recipe, store_url, given)
+
+
+def follow(
+    client: Client,
+    store: Store,
+    pipeline: Pipeline,
+    recipe: Recipe,
+    run_id: str,
+    deadline_seconds: float,
+    say: Callable[[str], None],
+) -> runs.Run:
+    """Wait until the run has ended, and say how its stages go; the run as the store has it then.
+
+    Raises:
+        StageFailed: it failed; the message is the failed stage's own.
+        ClusterError: it still runs after `deadline_seconds`, or KFP was away for too long. The run goes on by itself.
+    """
+    watch, record = _Watch(store, pipeline.name, run_id, say), _record(run_id, pipeline, recipe)
+    started = time.monotonic()
+    state = _wait(client, run_id, started + deadline_seconds, watch)
+    statuses = watch.look()
+    failed = [s for s in statuses if s.status == "failed"]
+    message = "" if ENDED[state] == "succeeded" else f"the run was {state.lower()} at Kubeflow Pipelines"
+    message = f"{failed[-1].name}: {failed[-1].message}" if message and failed else message
+    ending = {
+        "status": ENDED[state], "message": message, "seconds": round(time.monotonic() - started, 3),
+        "stages": tuple(s.name for s in statuses), "outputs": _outputs(store, pipeline, statuses),
+    }  # fmt: skip
+    runs.write(store, record.model_copy(update=ending))
+    if message:
+        raise StageFailed(message, 1)
+    return runs.find(store, run_id)
+
+
+def _wait(client: Client, run_id: str, deadline: float, watch: _Watch) -> str:
+    away_since: float | None = None
+    while True:
+        try:
+            with talking(host_of(client)):
+                state = str(client.get_run(run_id).state)
+            away_since = None
+            if state in ENDED:
+                return state
+        except ClusterError:
+            away_since = away_since or time.monotonic()
+            if time.monotonic() - away_since > OUTAGE_SECONDS:
+                raise
+        if time.monotonic() > deadline:
+            raise ClusterError(f"run {run_id} still goes on; follow it again: orrery run --follow {run_id}")
+        watch.look()
+        time.sleep(POLL_SECONDS)
+
+
+class _Watch:
+    """Says once how each stage of a run goes, as its statuses in the store change."""
+
+    def __init__(self, store: Store, pipeline: str, run_id: str, say: Callable[[str], None]):
+        self._store, self._say = store, say
+        self._prefix = runs.key(pipeline, run_id, "stages/")
+        self._told: dict[str, str] = {}
+
+    def look(self) -> list[StageStatus]:
+        """Every status, in the order in which the stages started. A store that is away is asked again later."""
+        found: list[StageStatus] = []
+        with contextlib.suppress(OrreryError):
+            for stat in self._store.list(self._prefix):
+                with contextlib.suppress(ValueError, OrreryError):
+                    found.append(StageStatus.model_validate_json(self._store.read(stat.key)))
+        found.sort(key=lambda s: s.started_at)
+        for status in found:
+            if self._told.get(status.name) != status.status:
+                self._told[status.name] = status.status
+                took = f" in {status.seconds:.0f} s" if status.status != "running" else ""
+                self._say(f"{status.name}: {status.status}{took} {status.message or status.prefix}".rstrip())
+        return found
+
+
+def _outputs(store: Store, pipeline: Pipeline, statuses: list[StageStatus]) -> dict[str, RecordRef]:
+    """What the pipeline handed on, where exactly one stage of the run can have made it."""
+    outputs: dict[str, RecordRef] = {}
+    for name, selector in pipeline.load().pipeline_spec.root.dag.outputs.parameters.items():
+        task = selector.value_from_parameter.producer_subtask
+        made = [s for s in statuses if s.prefix and (runs_stage(task, s.name) or s.name.startswith(f"{task}-"))]
+        if len(made) == 1:
+            with contextlib.suppress(OrreryError):
+                outputs[name] = reference(store, load_record(store, made[0].prefix))
+    return outputs
+
+
+def _version(client: Client, pipeline_id: str, name: str) -> str | None:
+    token = ""
+    while True:
+        page = client.list_pipeline_versions(pipeline_id, page_token=token, page_size=100)
+        for version in page.pipeline_versions or ():
+            if version.display_name == name:
+                return str(version.pipeline_version_id)
+        token = page.next_page_token or ""
+        if not token:
+            return None
+
+
+def _record(run_id: str, pipeline: Pipeline, recipe: Recipe) -> RunRecord:
+    import json
+
+    return RunRecord(
+        run=run_id, pipeline=pipeline.name, recipe=recipe.name, config=json.loads(canonical_json(recipe)),
+        status="running", started_at=runs.now(),
+    )  # fmt: skip
+
+
+def _bounded(request: Callable[..., Any], *words: Any, **more: Any) -> Any:
+    more["_request_timeout"] = more.get("_request_timeout") or REQUEST_SECONDS
+    return request(*words, **more)
+
+
+def _reason(error: Any) -> str:
+    """KFP's own message of a refused request, in one line."""
+    import json
+
+    text = str(error.body or error.reason)
+    with contextlib.suppress(ValueError, TypeError):
+        body = json.loads(text)
+        text = str(body.get("error_message") or body.get("message") or text)
+    return f"{' '.join(text.split())[:300]} (HTTP {error.status})"

@@ -1,0 +1,50 @@
+"""`orrery doctor --cluster` on a real API server: what it says of one, and that being refused is an answer too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kubernetes import client
+
+from pipelines.cluster_doctor import Finding, connect, examine
+from tests.engines.cluster import Cluster
+
+
+def found(api: client.ApiClient, namespace: str) -> dict[str, Finding]:
+    return {finding.name: finding for finding in examine(api, namespace)}
+
+
+def test_it_sees_what_is_there_and_how_to_mend_what_is_not(newest: Cluster) -> None:
+    """The rights of every account are asked of the API server, and not read out of a role."""
+    seen = found(newest.api, newest.namespace)
+    assert seen["kubernetes"].state == "ok"
+    assert seen["account pipeline"] == Finding("account pipeline", "ok", "may do the 9 things it needs, and not more")
+    assert (seen["namespace"].state, seen["quota"].state) == ("warn", "warn")
+    assert "v1alpha1" in seen["trainer"].what or "Deployment" in seen["trainer"].what
+    assert seen["store-secrets"].state == "missing"
+    assert all(finding.mend for finding in seen.values() if finding.state == "missing")
+
+
+def test_an_account_that_lacks_a_right_is_named_with_it(newest: Cluster) -> None:
+    """Breaks if a TrainJob could not be started, and nobody had said so before the run."""
+    roles = client.RbacAuthorizationV1Api(newest.api)
+    role = roles.read_namespaced_role("pipeline", newest.namespace)
+    whole = role.rules
+    try:
+        role.rules = [rule for rule in whole if "trainjobs" not in rule.resources]
+        role = roles.replace_namespaced_role("pipeline", newest.namespace, role)
+        seen = found(newest.api, newest.namespace)["account pipeline"]
+    finally:
+        role.rules = whole
+        roles.replace_namespaced_role("pipeline", newest.namespace, role)
+    assert seen.state == "missing"
+    assert "may not create trainjobs.trainer.kubeflow.org" in seen.what
+
+
+def test_who_may_not_look_is_told_so(cluster: Cluster, as_account: Callable[[str], Path]) -> None:
+    """A person without rights gets findings, not a traceback."""
+    as_account("pipeline")
+    seen = examine(connect(), cluster.namespace)
+    assert seen[0].state == "ok", "the version is everybody's to read"
+    assert "refused: HTTP 403" in {finding.what for finding in seen}

@@ -1,0 +1,126 @@
+"""What stages cost. If these fail, hours are lost or counted twice, or a run overspends."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from components.store.api import Store
+from components.store.cost import BUDGET, SHARE, OverBudget, metered, read_usage, spent
+from components.store.errors import ConfigurationError
+from components.store.stage import Workspace, run_stage
+from data_contracts.base import Contract
+from data_contracts.cost import Hours, Share, Usage, planned_seconds
+from data_contracts.lineage import Metric, StageRecord
+
+
+class Empty(Contract):
+    pass
+
+
+@pytest.fixture(autouse=True)
+def in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORRERY_PIPELINE", "ge_act")
+    monkeypatch.setenv("ORRERY_RUN", "one")
+    monkeypatch.setenv(SHARE, Share(nodes=2, gpus=8, cpus=16).model_dump_json())
+
+
+def stage(store: Store, seed: int = 0) -> StageRecord:
+    def build(ws: Workspace) -> dict[str, Metric]:
+        (ws.out / "a").write_text("a")
+        return {}
+
+    return run_stage(
+        store=store, stage="toy.first", kind="models", name="toy", inputs={}, config=Empty(), seed=seed,
+        sources=("data_contracts/base.py",), build=build,
+    )  # fmt: skip
+
+
+def usage(stage: str, start: int, seconds: float | None) -> Usage:
+    at = datetime(2030, 1, 1, tzinfo=UTC) + timedelta(seconds=start)
+    return Usage(
+        run="one", pipeline="p", stage=stage, share=Share(nodes=2, gpus=8, cpus=4), started_at=at.isoformat(),
+        seconds=seconds,
+    )  # fmt: skip
+
+
+def test_only_work_is_counted(folder_store: Store) -> None:
+    """What is found in the store cost nothing: else every repeated run would look as dear as the first."""
+    stage(folder_store)
+    [first] = read_usage(folder_store, "one")
+    assert (first.stage, first.share.gpus, first.seconds is not None) == ("toy.first", 8, True)
+    stage(folder_store)
+    assert len(read_usage(folder_store, "one")) == 1
+    stage(folder_store, seed=1)
+    assert len(read_usage(folder_store)) == 2
+
+
+def test_a_failed_attempt_is_counted_too(folder_store: Store) -> None:
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), metered(folder_store, "toy.first"):
+            raise ZeroDivisionError
+    assert [u.seconds is not None for u in read_usage(folder_store, "one")] == [True, True]
+
+
+def test_hours_are_nodes_times_gpus_times_time() -> None:
+    """A killed attempt lasted until the next one, and the last until the run's end."""
+    ends = datetime(2030, 1, 1, 3, tzinfo=UTC)
+    counted = spent([usage("a", 0, None), usage("a", 1800, 1800), usage("b", 7200, None)], ends)
+    assert [hours.gpu_hours for _, hours in counted] == [8.0, 8.0, 16.0]
+    assert sum((hours for _, hours in counted), Hours()) == Hours(gpu_hours=32.0, cpu_hours=16.0)
+
+
+def test_an_estimate_speaks_for_the_arms_of_a_stage() -> None:
+    estimates = {"ge_act.evaluate": 40.0, "ge_act.evaluate-policy": 50.0}
+    assert planned_seconds(estimates, "ge_act.evaluate-mean-action") == 40.0
+    assert planned_seconds(estimates, "ge_act.evaluate-policy") == 50.0
+    assert planned_seconds(estimates, "ge_act.evaluated") is None
+
+
+def budget(monkeypatch: pytest.MonkeyPatch, **fields: object) -> None:
+    monkeypatch.setenv(BUDGET, json.dumps({"seconds": {"toy.first": 3600}, **fields}))
+
+
+def test_a_stage_that_the_budget_does_not_cover_never_starts(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """16 GPUs for the hour that the recipe plans, of 24 GPU-hours: the second one would be too much."""
+    budget(monkeypatch, gpu_hours=15.9)
+    with pytest.raises(
+        OverBudget, match=r"toy.first would take about 16 GPU-hours.* cluster.budget_gpu_hours"
+    ) as error:
+        stage(folder_store)
+    assert error.value.exit_code == 1
+    assert read_usage(folder_store) == []
+    budget(monkeypatch, gpu_hours=24)
+    stage(folder_store)
+    folder_store.overwrite("runs/usage/one/p.b.x.json", usage("b", 0, 1800.0).model_dump_json().encode())
+    with pytest.raises(OverBudget, match="has used 8"):
+        stage(folder_store, seed=1)
+    stage(folder_store)  # what is there already costs nothing, so it is never refused
+    monkeypatch.setenv("ORRERY_RUN", "two")
+    stage(folder_store, seed=1)  # another run has its own budget
+
+
+def test_cpu_hours_have_a_budget_of_their_own(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget(monkeypatch, cpu_hours=31)
+    with pytest.raises(OverBudget, match="CPU-hours"):
+        stage(folder_store)
+
+
+def test_outside_of_a_run_nothing_is_counted(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORRERY_RUN")
+    stage(folder_store)
+    assert read_usage(folder_store) == []
+
+
+def test_a_share_that_is_none_is_refused(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SHARE, "{}x")
+    with pytest.raises(ConfigurationError, match=SHARE):
+        stage(folder_store)
+    monkeypatch.delenv(SHARE)
+    stage(folder_store)
+    assert read_usage(folder_store)[0].share.cpus == len(os.sched_getaffinity(0))
