@@ -60,7 +60,7 @@ def growth(sizes: list[tuple[int, int, int]]) -> list[tuple[int, int]]:
     # glibc keeps freed blocks, which later ones would reuse unseen; larger than this, they go back at once
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
     command = [sys.executable, "-c", MEMORY, json.dumps(sizes)]
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=True, timeout=900)
     return [(fused, whole) for fused, whole in json.loads(done.stdout)]
 
 
