@@ -13,7 +13,7 @@ class Trained(Contract):
 
     model: str = Field(description="version of the model")
     sets: dict[str, SetScores] = Field(min_length=1)
-    tokens: TokenAnalysis | None = Field(default=None, description="against the base; None for the base itself")
+    tokens: TokenAnalysis | None = Field(default=None, description="against the base; None for it, or if not analysed")
 
 
 class Judged(Contract):
@@ -40,12 +40,13 @@ class ArmOnSet(Contract):
     by_seed: tuple[float, ...] = Field(min_length=1, description="avg@n of each repetition")
     over_seeds: Share | None = Field(description="the same mean; Student's interval over repetitions; None for one")
     greedy: float = Field(ge=0, le=1, description="right at temperature 0, mean over repetitions")
-    against_base: Difference | None = Field(description="avg@n less the base's; interval over problems, paired")
-    against_sft: Difference | None = Field(description="avg@n less SFT's of the same repetitions, in the same way")
+    against: dict[str, Difference] = Field(
+        description="avg@n less that of another arm in the same repetitions; interval over problems, paired"
+    )
 
 
 class ArmRow(Contract):
-    """An arm over its repetitions; the last three are means, None where nothing was trained."""
+    """An arm over its repetitions; the last three are means, None where nothing was analysed."""
 
     sets: dict[str, ArmOnSet]
     unboxed: float = Field(ge=0, le=1, description="share of the samples on the first set without a boxed answer")

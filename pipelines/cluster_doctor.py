@@ -10,25 +10,15 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from components.store.access import KEY_FILE, ROLES, SECRET_FILE
+from pipelines.findings import Finding
 from pipelines.kfp_cluster import ENDPOINT, ClusterError
 
 NAMESPACE = "orrery"
 REQUEST_SECONDS = 10
-State = Literal["ok", "warn", "missing"]
 Version = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing looked at. `missing` stops pipelines on this cluster; `warn` stops some of them, or nothing."""
-
-    name: str
-    state: State
-    what: str
-    mend: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,7 @@ def total(costs: Iterable[Cost]) -> Hours:
 
 def _priced(run: runs.Run, usages: Iterable[Usage]) -> list[tuple[Usage, Hours, Hours | None]]:
     """Each attempt with what it cost and, once for each stage, what the recipe had planned."""
-    ended = None
-    if run.head.status != "running":
-        ended = datetime.fromisoformat(run.head.started_at) + timedelta(seconds=run.head.seconds)
+    ended = _end(run)
     estimates = run.head.config.get("estimates")
     told: set[tuple[str, str]] = set()
     out = []
@@ -78,6 +76,16 @@ def _priced(run: runs.Run, usages: Iterable[Usage]) -> list[tuple[Usage, Hours, 
         out.append((usage, hours, Hours.of(usage.share, seconds) if first and seconds is not None else None))
         told.add(stage)
     return out
+
+
+def _end(run: runs.Run) -> datetime | None:
+    """When the run ended; None while it goes on, or if its record does not tell."""
+    if run.head.status == "running":
+        return None
+    try:
+        return datetime.fromisoformat(run.head.started_at) + timedelta(seconds=run.head.seconds)
+    except ValueError:
+        return None
 
 
 def _summed(rows: Iterable[tuple[str, Usage, Hours, Hours | None]]) -> list[Cost]:

@@ -64,6 +64,7 @@ ROLES = {
     "dft-train": "training",
     "dft-dpo": "training",
     "dft-arms": "evaluation",
+    "dft-players": "evaluation",
     "dft-table": "evaluation",
     "dft-evaluate": "evaluation",
     "dft-analyse": "evaluation",

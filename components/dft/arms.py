@@ -17,7 +17,7 @@ from data_contracts.arms import ArmOnSet, ArmRow, ArmTable, Difference, Judged, 
 from data_contracts.interval import Z_95, score_interval
 from data_contracts.scores import Share, TokenAnalysis
 
-BASE, SFT = "base", "sft"
+BASE = "base"
 STUDENT_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """97.5 % quantiles of Student's t for 1, 2, ... degrees of freedom"""
 
@@ -26,12 +26,14 @@ def judge_arms(
     config: ArmsStageConfig,
     models: Mapping[str, tuple[Path, str]],
     sets: Mapping[str, Path],
-    chats: Path,
+    chats: Path | None,
     seed: int,
     scratch: Path,
     out: Path,
 ) -> Judged:
     """Judge `models` (arm -> folder and version; `base` first) one after the other. Writes `arms.json` and the samples.
+
+    With `chats`, and if the configuration says how, what a training did to their tokens is analysed, too.
 
     One engine serves them all, whose weights are exchanged: on two cores its start takes as long as its samples. The
     models must be of one architecture and have one tokenizer, as trainings of one base do.
@@ -46,9 +48,9 @@ def judge_arms(
     from components.language.grading import Grader
     from components.language.sampling import whole_context
 
-    start = Start.of(config.analyse, models[BASE][0], chats)
+    start = Start.of(config.analyse, models[BASE][0], chats) if config.analyse and chats else None
     served, arms = scratch / "served", {}
-    language_model.save_untied(start.network, start.tokenizer, served)
+    language_model.save_untied(*language_model.load(models[BASE][0]), served)
     with whole_context(served, scratch / "vllm.log") as server, Grader() as grader:
         for arm, (folder, version) in models.items():
             network, tokenizer = language_model.load(folder)
@@ -59,32 +61,34 @@ def judge_arms(
             arms[arm] = Trained(
                 model=version,
                 sets=judge_sets(config.evaluate, server, grader, tokenizer, sets, seed, scratch / arm, out / arm),
-                tokens=None if arm == BASE else start.against(network, version),
+                tokens=start.against(network, version) if start and arm != BASE else None,
             )
     judged = Judged(seed=seed, arms=arms, files={name: hash_file(file) for name, file in sets.items()})
     (out / "arms.json").write_text(judged.model_dump_json(indent=1))
     return judged
 
 
-def table(repetitions: Sequence[Judged]) -> ArmTable:
-    """A row per arm, over repetitions that judged the same arms by the same problems.
+def table(repetitions: Sequence[Judged], against: Sequence[str] = (BASE,)) -> ArmTable:
+    """A row per arm, over repetitions that judged the same arms by the same problems; each beside those of `against`.
 
     Raises:
-        ConfigurationError: they did not.
+        ConfigurationError: they did not, or there is no arm to compare with.
     """
     first = repetitions[0]
     if any(other.files != first.files or other.arms.keys() != first.arms.keys() for other in repetitions):
         raise ConfigurationError("the repetitions differ in their arms or problems; judge them all with one recipe")
+    if unknown := [other for other in against if other not in first.arms]:
+        raise ConfigurationError(f"against: there is no arm {unknown[0]!r}; there are: {', '.join(first.arms)}")
     analysed = [t for j in repetitions for arm in j.arms.values() if (t := arm.tokens) is not None]
     return ArmTable(
         seeds=tuple(j.seed for j in repetitions),
         bimodality_before=analysed[0].bimodality_before if analysed else None,
         entropy_before=analysed[0].entropy_before if analysed else None,
-        rows={arm: _row(repetitions, arm) for arm in first.arms},
+        rows={arm: _row(repetitions, arm, against) for arm in first.arms},
     )
 
 
-def _row(repetitions: Sequence[Judged], arm: str) -> ArmRow:
+def _row(repetitions: Sequence[Judged], arm: str, against: Sequence[str]) -> ArmRow:
     trained = [j.arms[arm] for j in repetitions]
     first = next(iter(trained[0].sets))
     analysed = [t.tokens for t in trained if t.tokens is not None]
@@ -93,7 +97,7 @@ def _row(repetitions: Sequence[Judged], arm: str) -> ArmRow:
         return fmean(map(of, analysed)) if analysed else None
 
     return ArmRow(
-        sets={name: _on_set(repetitions, arm, name) for name in trained[0].sets},
+        sets={name: _on_set(repetitions, arm, name, against) for name in trained[0].sets},
         unboxed=fmean(t.sets[first].unboxed for t in trained),
         tokens=fmean(t.sets[first].tokens for t in trained),
         bimodality=mean(lambda t: t.bimodality_after),
@@ -102,21 +106,19 @@ def _row(repetitions: Sequence[Judged], arm: str) -> ArmRow:
     )
 
 
-def _on_set(repetitions: Sequence[Judged], arm: str, name: str) -> ArmOnSet:
+def _on_set(repetitions: Sequence[Judged], arm: str, name: str, against: Sequence[str]) -> ArmOnSet:
     scores = [j.arms[arm].sets[name] for j in repetitions]
     of_problems = _of_problems(repetitions, arm, name)
     mean, by_seed = float(of_problems.mean()), tuple(s.mean.value for s in scores)
     low, high = score_interval(mean, float(of_problems.var()), len(of_problems))
-    others = {other: _of_problems(repetitions, other, name) for other in (BASE, SFT) if other in repetitions[0].arms}
-    differences = {other: _difference(of_problems - theirs) for other, theirs in others.items() if other != arm}
+    others = {other: _of_problems(repetitions, other, name) for other in against if other != arm}
     return ArmOnSet(
         problems=len(of_problems),
         mean=Share(value=mean, low=low, high=high),
         by_seed=by_seed,
         over_seeds=student(by_seed) if len(by_seed) > 1 else None,
         greedy=fmean(s.greedy.value for s in scores),
-        against_base=differences.get(BASE),
-        against_sft=differences.get(SFT),
+        against={other: _difference(of_problems - theirs) for other, theirs in others.items()},
     )
 
 

@@ -128,6 +128,31 @@ def dft_arms(
     )  # fmt: skip
 
 
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def dft_players(
+    store: str,
+    config: str,
+    seed: int,
+    base: str,
+    first: str,
+    second: str,
+    third: str,
+    untrained: str,
+    unpenalised: str,
+    unfiltered: str,
+    problems: str,
+    repetition: str,
+) -> str:
+    """Players: judge the solvers of a repetition of R-Zero with one vLLM engine."""
+    from components.dft.stages import players
+    from components.store.shell import call
+
+    return call(
+        players, store=store, config=config, seed=seed, base=base, first=first, second=second, third=third,
+        untrained=untrained, unpenalised=unpenalised, unfiltered=unfiltered, problems=problems, repetition=repetition,
+    )  # fmt: skip
+
+
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_table(store: str, config: str, seed: int, first: str, second: str, third: str) -> str:
     """Table: a row per arm over three repetitions."""

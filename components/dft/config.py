@@ -181,10 +181,11 @@ class ArmsStageConfig(Contract):
 
     name: str
     evaluate: EvaluateStageConfig
-    analyse: AnalyseStageConfig
+    analyse: AnalyseStageConfig | None = Field(default=None, description="what trainings did to the tokens of chats")
 
 
 class TableStageConfig(Contract):
     """The table over repetitions."""
 
     name: str
+    against: tuple[str, ...] = Field(default=("base",), description="arms that the others are compared with")

@@ -262,22 +262,55 @@ def arms(
     chats: StageRecord,
     repetition: str,
 ) -> StageRecord:
-    """Judge a repetition's models with one engine, and what each training did to its tokens."""
+    """Judge the models of a repetition of `dft_paper`, and what each training did to its tokens."""
     models = {"base": base, "sft": sft, "dft": dft, "iw_sft": iw_sft, "asft": asft, "rft": rft, "own_dft": own_dft,
               "dpo": dpo}  # fmt: skip
+    return _judged(store, "dft.arms", config, seed, models, {"problems": problems, "chats": chats}, repetition)
+
+
+def players(
+    store: Store,
+    config: ArmsStageConfig,
+    seed: int,
+    base: StageRecord,
+    first: StageRecord,
+    second: StageRecord,
+    third: StageRecord,
+    untrained: StageRecord,
+    unpenalised: StageRecord,
+    unfiltered: StageRecord,
+    problems: StageRecord,
+    repetition: str,
+) -> StageRecord:
+    """Judge the solvers of a repetition of `r_zero_paper`."""
+    models = {"base": base, "first": first, "second": second, "third": third, "untrained": untrained,
+              "unpenalised": unpenalised, "unfiltered": unfiltered}  # fmt: skip
+    return _judged(store, "dft.players", config, seed, models, {"problems": problems}, repetition)
+
+
+def _judged(
+    store: Store,
+    stage: str,
+    config: ArmsStageConfig,
+    seed: int,
+    models: Mapping[str, StageRecord],
+    data: Mapping[str, StageRecord],
+    repetition: str,
+) -> StageRecord:
+    """Judge models with one engine."""
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.dft.arms import judge_arms
 
         folders = {arm: (ws.fetch_tree(arm), record.version) for arm, record in models.items()}
-        chats = ws.fetch("chats", "accepted.jsonl")
+        chats = ws.fetch("chats", "accepted.jsonl") if "chats" in data else None
         judged = judge_arms(config, folders, _sets(ws), chats, seed, ws.scratch, ws.out)
         return {f"{arm}/{name}": round(scores.mean.value, 4)
                 for arm, trained in judged.arms.items() for name, scores in trained.sets.items()}  # fmt: skip
 
     return run_stage(
-        store=store, stage=f"dft.arms{_repeated(repetition)}", kind="evaluations", name=config.name,
-        inputs={**models, "problems": problems, "chats": chats}, config=config, seed=seed, build=build,
+        store=store, stage=f"{stage}{_repeated(repetition)}", kind="evaluations", name=config.name,
+        inputs={**models, **data}, config=config, seed=seed, build=build,
         sources=("components/dft/arms.py", "components/dft/evaluate.py", "components/dft/analyse.py",
                  *SAMPLING_SOURCES),
     )  # fmt: skip
@@ -293,7 +326,8 @@ def table(
         from components.dft.arms import table
         from data_contracts.arms import Judged
 
-        found = table([Judged.model_validate_json(ws.fetch(name, "arms.json").read_bytes()) for name in repetitions])
+        judged = [Judged.model_validate_json(ws.fetch(name, "arms.json").read_bytes()) for name in repetitions]
+        found = table(judged, config.against)
         (ws.out / "table.json").write_text(found.model_dump_json(indent=1))
         return {f"{arm}/{name}": round(on_set.mean.value, 4)
                 for arm, row in found.rows.items() for name, on_set in row.sets.items()}  # fmt: skip

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from components.store.stage import Workspace
-from components.training.job import Job
 from data_contracts.lineage import Metric
+
+if TYPE_CHECKING:
+    from components.training.job import Job
 
 PLACEMENT = "ORRERY_TRAINJOB"
 """The environment variable with a Placement as JSON; without it, a stage trains in its own step."""

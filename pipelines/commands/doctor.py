@@ -13,8 +13,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from pipelines.cluster_doctor import Finding
 from pipelines.commands.common import JsonOption, StoreOption, open_store, print_json
+from pipelines.findings import Finding
 
 PACKAGES = (
     "kfp",

@@ -27,6 +27,7 @@ RECIPES = {
     },
     "r_zero": {
         "tiny": "two cores, minutes: a small language model teaches itself arithmetic",
+        "bench": "two cores, up to two hours: the comparisons of r_zero_paper, told apart",
     },
 }
 """Track, name and purpose; `pipelines/recipes/<track>/<name>.py` holds the function `<name>`."""

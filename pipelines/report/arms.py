@@ -1,6 +1,8 @@
-"""The DFT paper's table: a row per arm over its repetitions, and where DFT does not win."""
+"""A paper's table: a row per arm over its repetitions, and where the paper's own arm does not win."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from components.telemetry.charts import Interval, intervals
 from components.telemetry.report import Block, Figure, Row, Section, Table
@@ -10,6 +12,8 @@ from pipelines.report.reading import Reader
 NAMES = {
     "base": "Base", "sft": "SFT", "dft": "DFT", "iw_sft": "iw-SFT", "asft": "ASFT", "rft": "RFT (SFT, own answers)",
     "own_dft": "DFT, own answers", "dpo": "DPO, own answers",
+    "first": "Iteration 1", "second": "Iteration 2", "third": "Iteration 3", "untrained": "Base challenger",
+    "unpenalised": "No repetition penalty", "unfiltered": "No filter of labels",
 }  # fmt: skip
 
 
@@ -36,22 +40,29 @@ def _blocks(table: ArmTable) -> list[Block]:
         bars = [Interval(arm, s.mean.value, s.mean.low, s.mean.high) for arm, s in rows]
         label = "avg@n, right % (95 % interval over problems)"
         blocks.append(Figure(intervals(bars, label), caption=f"{name}: {rows[0][1].problems} problems"))
-        columns = ["Arm", "avg@n (over problems)", "Over seeds", "Each seed", "Greedy", "Against base", "Against SFT"]
-        blocks.append(Table(columns, [_scores(arm, s) for arm, s in rows], caption=f"{name}, right %."))
+        others = list(dict.fromkeys(other for _, s in rows for other in s.against))
+        columns = ["Arm", "avg@n (over problems)", "Over seeds", "Each seed", "Greedy"]
+        columns += [f"Against: {_name(other)}" for other in others]
+        blocks.append(Table(columns, [_scores(arm, s, others) for arm, s in rows], caption=f"{name}, right %."))
+    if table.bimodality_before is not None:
+        blocks.append(_analysed(table))
+    return blocks
+
+
+def _analysed(table: ArmTable) -> Block:
     columns = ["Arm", "Bimodality", "Entropy, nats", "Distance", "Tokens a sample", "No box"]
     caption = "On the training chats, means over seeds: Sarle's coefficient, and the weights' change over their size."
     if table.bimodality_before is not None and table.entropy_before is not None:
         caption += f" Before: bimodality {table.bimodality_before:.3f}, entropy {table.entropy_before:.3f}."
-    blocks.append(Table(columns, [_tokens(_name(arm), row) for arm, row in table.rows.items()], caption=caption))
-    return blocks
+    return Table(columns, [_tokens(_name(arm), row) for arm, row in table.rows.items()], caption=caption)
 
 
-def _scores(arm: str, s: ArmOnSet) -> Row:
+def _scores(arm: str, s: ArmOnSet, others: Sequence[str]) -> Row:
     over_seeds = f"{_percent(s.over_seeds.low)}–{_percent(s.over_seeds.high)}" if s.over_seeds else ""
     return [
         arm, f"{100 * s.mean.value:.1f} ({_percent(s.mean.low)}–{_percent(s.mean.high)})", over_seeds,
         ", ".join(f"{100 * share:.1f}" for share in s.by_seed), f"{100 * s.greedy:.1f}",
-        _difference(s.against_base), _difference(s.against_sft),
+        *(_difference(s.against.get(other)) for other in others),
     ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from kubernetes import client
 
-from pipelines.cluster_doctor import Finding, connect, examine
+from pipelines.cluster_doctor import connect, examine
+from pipelines.findings import Finding
 from tests.engines.cluster import Cluster
 
 

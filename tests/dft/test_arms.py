@@ -33,8 +33,7 @@ def test_differences_are_paired_by_problem() -> None:
     base, better = (0, 0, 4, 3, 0, 3), (1, 1, 4, 4, 1, 4)
     found = table([judged(s, base=trained(*base), sft=trained(*better)) for s in (0, 1)])
     gain = (np.array(better) - np.array(base)) / 4
-    difference = found.rows["sft"].sets["test"].against_base
-    assert difference is not None
+    difference = found.rows["sft"].sets["test"].against["base"]
     assert difference.value == pytest.approx(gain.mean(), abs=1e-6)
     half = 1.96 * gain.std(ddof=1) / math.sqrt(len(gain))
     assert (difference.low, difference.high) == pytest.approx((gain.mean() - half, gain.mean() + half), abs=1e-3)
@@ -48,7 +47,7 @@ def test_a_problems_samples_of_all_repetitions_make_one_mean() -> None:
     one = table([judged(0, base=trained(4, 4, 0, 0))]).rows["base"].sets["test"]
     three = table([judged(s, base=trained(4, 4, 0, 0)) for s in range(3)]).rows["base"].sets["test"]
     assert one.mean == three.mean
-    assert (one.over_seeds, one.against_base) == (None, None)
+    assert (one.over_seeds, one.against) == (None, {})
     assert three.by_seed == (0.5, 0.5, 0.5)
 
 

@@ -114,6 +114,7 @@ def test_runs_show_prints_the_agreed_document(place: Path, capsys: pytest.Captur
             {"name": "robots.record", "status": "cached", "seconds": 0.5, "version": "0" * 16},
             {"name": "agibot.intake", "status": "cached", "seconds": 1.5, "version": "0" * 15 + "1"},
         ],
+        "cost": {"gpu_hours": 0.0, "cpu_hours": 0.0, "stages": []},
     }
     got, out, _ = call(capsys, "runs", "show", "20260101", "--store", str(place / "store"))
     assert got == 0

@@ -14,6 +14,12 @@ from pipelines.compiler import compile_to
 from pipelines.kfp_local import tasks
 from pipelines.recipes import RECIPES, recipe
 
+
+def numbered(task: str, count: int) -> list[str]:
+    """How KFP names the tasks of one component: `x`, `x-2`, `x-3`, …"""
+    return [task, *(f"{task}-{n}" for n in range(2, count + 1))]
+
+
 TASKS = {
     "episode_intake": ["robots-record", "agibot-intake"],
     "drop_intake": ["agibot-adopt", "agibot-plan", "agibot-examine", "agibot-join"],
@@ -44,8 +50,7 @@ TASKS = {
     ],
     "dft_paper": [
         "dft-problems", "dft-base", "dft-validate", "dft-sample", "dft-sample-2", "dft-sample-3",
-        *("dft-train" + (f"-{n}" if n > 1 else "") for n in range(1, 19)),
-        "dft-dpo", "dft-dpo-2", "dft-dpo-3", "dft-arms", "dft-arms-2", "dft-arms-3", "dft-table",
+        *numbered("dft-train", 18), *numbered("dft-dpo", 3), *numbered("dft-arms", 3), "dft-table",
     ],
     "r_zero": [
         "dft-problems", "dft-base", "r-zero-challenger", "r-zero-challenger-2", "r-zero-challenger-3",
@@ -54,6 +59,10 @@ TASKS = {
         "r-zero-solver", "r-zero-solver-2", "r-zero-solver-3", "r-zero-solver-4",
         "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5", "dft-evaluate-6",
         "r-zero-select", "release-language-gate", "release-language-publish",
+    ],
+    "r_zero_paper": [
+        "dft-problems", "dft-base", *numbered("r-zero-challenger", 12), *numbered("r-zero-questions", 18),
+        *numbered("r-zero-labels", 18), *numbered("r-zero-solver", 18), *numbered("dft-players", 3), "dft-table",
     ],
 }  # fmt: skip
 

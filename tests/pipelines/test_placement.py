@@ -231,10 +231,11 @@ def functions_of(file: Path) -> dict[str, ast.FunctionDef]:
     return own
 
 
-def calls(functions: dict[str, ast.FunctionDef], name: str) -> Iterator[ast.Call]:
+def calls(functions: dict[str, ast.FunctionDef], name: str, seen: frozenset[str] = frozenset()) -> Iterator[ast.Call]:
     """The calls that a function makes, itself or through functions of its module."""
     for node in ast.walk(functions[name]):
         if isinstance(node, ast.Call):
             yield node
-            if isinstance(node.func, ast.Name) and node.func.id in functions and node.func.id != name:
-                yield from calls(functions, node.func.id)
+            inner = node.func.id if isinstance(node.func, ast.Name) else ""
+            if inner in functions and inner not in {name, *seen}:
+                yield from calls(functions, inner, seen | {name})

@@ -132,7 +132,8 @@ def test_everything_that_exists_is_shown_and_escaped(loop: Loop) -> None:
 
     report = assemble(loop.store, loop.finish())
     assert [s.title for s in report.sections] == [
-        "Stages", "Dataset agibot.intake", "GE-Base: the world model", "Closed loop", "Gate", "Lineage",
+        "Stages", "Dataset agibot.intake", "GE-Base: the world model", "Closed loop", "Gate", "Cost",
+        "Lineage",
     ]  # fmt: skip
     text = render(report)
     assert "<script" not in text
@@ -173,7 +174,7 @@ def test_objects_that_lie_are_left_out(loop: Loop) -> None:
     loop.stage("ge_act.evaluate-policy", "evaluations", {"result.json": b"[]"})
     loop.stage("ge_base.stage1", "models", {"losses.jsonl": b'{"step": 1, "loss": NaN}\n[1]\n\xff\n'})
     titles = [s.title for s in assemble(loop.store, loop.finish()).sections]
-    assert titles == ["Stages", "GE-Base: the world model", "Lineage"]
+    assert titles == ["Stages", "GE-Base: the world model", "Cost", "Lineage"]
 
 
 def test_large_films_are_named_not_inlined(loop: Loop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +255,7 @@ def on_set(value: float, against_sft: Difference | None) -> ArmRow:
     share = Share(value=value, low=value - 0.1, high=value + 0.1)
     scores = ArmOnSet(
         problems=200, mean=share, by_seed=(value - 0.01, value + 0.01), over_seeds=share, greedy=value,
-        against_base=None, against_sft=against_sft,
+        against={"sft": against_sft} if against_sft else {},
     )  # fmt: skip
     return ArmRow(sets={"test": scores}, unboxed=0.01, tokens=20, bimodality=0.95, entropy=None, distance=0.01)
 

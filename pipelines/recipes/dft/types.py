@@ -107,7 +107,7 @@ class DftRecipe(Recipe):
             "evaluate": evaluate,
             "analyse": analyse,
             "arms": ArmsStageConfig(name=name("arms"), evaluate=evaluate, analyse=analyse),
-            "table": TableStageConfig(name=name("table")),
+            "table": TableStageConfig(name=name("table"), against=("base", "sft")),
             "gate": LanguageGateConfig(policy=f"dft-{self.name}", max_drop=self.max_drop),
             "publish": PublishConfig(policy=f"dft-{self.name}"),
         }

@@ -28,25 +28,25 @@ def tiny() -> RZeroRecipe:
             test_examples=200,
             harder_examples=50,
         ),
-        base_train=_train(steps=1600, batch_size=16, learning_rate=2e-3, warmup_steps=160, decay="cosine"),
+        base_train=train(steps=1600, batch_size=16, learning_rate=2e-3, warmup_steps=160, decay="cosine"),
         ask=Instruction(user=WRITE_A_PROBLEM),
         question_tokens=QUESTION_TOKENS,
         answer_tokens=ANSWER_TOKENS,
         challenger=PlayerTraining(
             grpo=GrpoConfig(prompts=16, group=4, updates=2, max_tokens=QUESTION_TOKENS),
-            train=_train(steps=10, batch_size=32, learning_rate=2e-4),
+            train=train(steps=10, batch_size=32, learning_rate=2e-4),
         ),
         responses=300,
         solver=PlayerTraining(
             grpo=GrpoConfig(prompts=32, group=5, updates=2, max_tokens=ANSWER_TOKENS),
-            train=_train(steps=24, batch_size=80, learning_rate=2e-4),
+            train=train(steps=24, batch_size=80, learning_rate=2e-4),
         ),
         judge=Judge(samples=8, pass_at=(1, 8)),
         estimates=_ESTIMATES,
     )
 
 
-def _train(
+def train(
     steps: int,
     batch_size: int,
     learning_rate: float,
@@ -68,6 +68,8 @@ _ESTIMATES = {
     "r_zero.labels": 75.0,
     "r_zero.solver": 120.0,
     "dft.evaluate": 70.0,
+    "dft.players": 120.0,
+    "dft.table": 5.0,
     "r_zero.select": 5.0,
     "release.language-gate": 5.0,
     "release.language-publish": 10.0,

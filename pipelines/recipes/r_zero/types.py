@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from components.dft.config import BaseStageConfig, EvaluateStageConfig, ProblemsStageConfig, TuneConfig
+from components.dft.config import (
+    ArmsStageConfig,
+    BaseStageConfig,
+    EvaluateStageConfig,
+    ProblemsStageConfig,
+    TableStageConfig,
+    TuneConfig,
+)
 from components.language.config import ModelConfig, TokenizerConfig
 from components.r_zero.config import (
     ChallengerStageConfig,
@@ -57,30 +64,37 @@ class RZeroRecipe(Recipe):
             return f"r-zero-{self.name}-{part}"
 
         base = TuneConfig(name=name("base"), train=self.base_train, max_length=self.model.context)
+        challenger = ChallengerStageConfig(
+            name=name("challenger"), ask=self.ask, grpo=self.challenger.grpo, train=self.challenger.train,
+            reward=self.reward, question=self.question, samples=self.label.samples,
+            solver_system=self.solver_system, answer_tokens=self.answer_tokens,
+        )  # fmt: skip
+        labels = LabelStageConfig(
+            name=name("labels"), label=self.label, solver_system=self.solver_system,
+            max_tokens=self.answer_tokens, least=self.solver.grpo.prompts,
+        )  # fmt: skip
+        evaluate = EvaluateStageConfig(name=name("scores"), max_tokens=self.answer_tokens, **dict(self.judge))
         return {
             "problems": ProblemsStageConfig(name=name("problems"), **dict(self.problems)),
             "base": BaseStageConfig(
                 name=name("base"), problems=self.problems.base, tokenizer=self.tokenizer, model=self.model, tune=base
             ),
-            "challenger": ChallengerStageConfig(
-                name=name("challenger"), ask=self.ask, grpo=self.challenger.grpo, train=self.challenger.train,
-                reward=self.reward, question=self.question, samples=self.label.samples,
-                solver_system=self.solver_system, answer_tokens=self.answer_tokens,
+            "challenger": challenger,
+            "unpenalised": challenger.model_copy(
+                update={"reward": self.reward.model_copy(update={"repetition_weight": 0.0})}
             ),
             "questions": PoolStageConfig(
                 name=name("questions"), ask=self.ask, responses=self.responses, max_tokens=self.question_tokens,
                 question=self.question,
             ),
-            "labels": LabelStageConfig(
-                name=name("labels"), label=self.label, solver_system=self.solver_system,
-                max_tokens=self.answer_tokens, least=self.solver.grpo.prompts,
-            ),
+            "labels": labels,
+            "unfiltered": labels.model_copy(update={"label": self.label.model_copy(update={"half_width": 0.5})}),
             "solver": SolverStageConfig(
                 name=name("solver"), grpo=self.solver.grpo, train=self.solver.train, solver_system=self.solver_system
             ),
-            "evaluate": EvaluateStageConfig(
-                name=name("scores"), max_tokens=self.answer_tokens, **dict(self.judge)
-            ),
+            "evaluate": evaluate,
+            "players": ArmsStageConfig(name=name("players"), evaluate=evaluate),
+            "table": TableStageConfig(name=name("table"), against=("base", "untrained", "first")),
             "select": SelectStageConfig(name=name("best")),
             "gate": LanguageGateConfig(policy=f"r-zero-{self.name}", max_drop=self.max_drop),
             "publish": PublishConfig(policy=f"r-zero-{self.name}"),

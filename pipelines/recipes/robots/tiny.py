@@ -64,5 +64,10 @@ _ESTIMATES = {
     "release.publish": 5.0,
     "release.check": 40.0,
     "release.candidate": 3.0,
+    "retrain.adopt": 5.0,
+    "retrain.take-in": 60.0,
+    "retrain.decide": 2.0,
+    "retrain.base": 2.0,
+    "retrain.notify": 2.0,
 }
 """Seconds on two cores, until a run has measured them here."""
