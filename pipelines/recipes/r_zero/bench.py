@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from components.language.config import ProblemsConfig
 from pipelines.recipes.dft.types import Judge, Problems
-from pipelines.recipes.r_zero.tiny import tiny, train
+from pipelines.recipes.r_zero.tiny import noisy, tiny, train
 from pipelines.recipes.r_zero.types import RZeroRecipe
 
 
 def bench() -> RZeroRecipe:
-    """`tiny` from a base that is competent over a wider range, so that there is somewhere for a challenger to go.
-
-    Four in ten of the base's solutions hold a slip. It learned to slip as often, each time in another way: its samples
-    are half wrong, and its majority is right. This is what R-Zero needs of a base, and what labels by majority sharpen.
-    """
+    """`tiny` from a base that is competent over a wider range, so that there is somewhere for a challenger to go."""
     small, levels = tiny(), (1, 2)
     return small.model_copy(
         update={
             "name": "bench",
             "problems": Problems(
-                base=ProblemsConfig(
-                    levels=levels, word_share=0.0, noise_kinds=("wrong-step",), noise_share=0.4, asked_share=0.2
-                ),
+                base=noisy(levels),
                 train=ProblemsConfig(levels=levels, word_share=0.0),
                 base_examples=80_000,
                 train_examples=1,
