@@ -18,8 +18,8 @@ def tiny() -> RZeroRecipe:
     """Three short iterations from a base that is competent, but noisy. Small-scale in every way.
 
     Four in ten of the base's solutions hold a slip, each time another one. It learned to slip as often: half of its
-    samples are wrong, and its majority is right. This is what labels by majority can sharpen. Of what a base can't do at
-    all (for this one stories, three operations) its majority is wrong, and teaches it nothing.
+    samples are wrong, and its majority is right. This is what labels by majority can sharpen. Of what a base can't do
+    at all (for this one stories, three operations) its majority is wrong, and teaches it nothing.
     """
     return RZeroRecipe(
         name="tiny",
