@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import subprocess
 import sys
@@ -24,6 +26,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYTHONPATH", str(HERE))  # KFP's tasks import the toy stages
     monkeypatch.syspath_prepend(str(HERE))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def light_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KFP reads the stack for each setting of each task, with source lines that it does not use.
+
+    Beside a test session's deep stack and thousands of modules that takes minutes where a compilation takes seconds.
+    """
+    monkeypatch.setattr(inspect, "stack", functools.partial(inspect.stack, 0))
 
 
 @pytest.fixture
