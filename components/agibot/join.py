@@ -33,6 +33,7 @@ from components.telemetry.report import write
 from data_contracts.catalogue import finding
 from data_contracts.dataset import DatasetManifest, EpisodeEntry, TakenDrop
 from data_contracts.lineage import Metric, StageRecord
+from data_contracts.reasons import Finding
 
 _LAYOUT = ("embodiment", "cameras", "calibration", "chunk")
 """What two drops of one dataset must agree in."""
@@ -117,12 +118,16 @@ def _told_apart(
 
 
 def _changed(source: EpisodeSource) -> Examined:
-    message = f"the dataset has another episode {source.episode_id} of task {source.task_id}"
-    found = finding("duplicate.other-content", message)
     return Examined(
-        task_id=source.task_id, episode_id=source.episode_id, verdict="quarantined", findings=(found,),
+        task_id=source.task_id, episode_id=source.episode_id, verdict="quarantined",
+        findings=(_other_content(source),),
         instruction=source.entry.task_name if source.entry else "",
     )  # fmt: skip
+
+
+def _other_content(episode: EpisodeSource | Examined) -> Finding:
+    message = f"the dataset has another episode {episode.episode_id} of task {episode.task_id}"
+    return finding("duplicate.other-content", message)
 
 
 def _origin(raw: StageRecord) -> dict[str, str]:
@@ -172,8 +177,7 @@ def _same(one: Examined | None, other: Examined) -> bool:
 def _refused_if_other(episode: Examined, have: Mapping[Key, Examined]) -> Examined:
     if not episode.usable or episode.key not in have:
         return episode
-    message = f"the dataset has another episode {episode.episode_id} of task {episode.task_id}"
-    found = (*episode.findings, finding("duplicate.other-content", message))
+    found = (*episode.findings, _other_content(episode))
     return episode.model_copy(update={"verdict": "quarantined", "findings": found})
 
 

@@ -54,8 +54,9 @@ def judge_arms(
     with whole_context(served, scratch / "vllm.log") as server, Grader() as grader:
         for arm, (folder, version) in models.items():
             network, tokenizer = language_model.load(folder)
-            language_model.save_untied(network, tokenizer, served)
-            server.reload()
+            if arm != BASE:  # which the engine started with
+                language_model.save_untied(network, tokenizer, served)
+                server.reload()
             for place in (scratch / arm, out / arm):
                 place.mkdir(exist_ok=True)
             arms[arm] = Trained(
