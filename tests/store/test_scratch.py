@@ -19,10 +19,10 @@ import os, sys, time
 from components.store.files import scratch_folder
 with scratch_folder("test-") as folder:
     (folder / "data").write_text("much")
-    if os.fork() == 0:  # a worker, which outlives its parent for a moment
+    if os.fork() == 0:  # a worker, which outlives its parent for a moment; it speaks once it has let go of the lock
+        print(folder, flush=True)
         time.sleep(float(sys.argv[1]))
         os._exit(0)
-    print(folder, flush=True)
     time.sleep(60)
 """
 
