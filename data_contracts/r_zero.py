@@ -5,29 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from data_contracts.base import Contract
+from data_contracts.rollouts import Example
 from data_contracts.scores import Share
-
-
-class Example(Contract):
-    """Something a player wrote, and what it earned or got."""
-
-    text: str
-    note: str
-
-
-class RolloutSummary(Contract):
-    """One rollout of a training: a line of `rollouts.jsonl`."""
-
-    rollout: int = Field(ge=0)
-    seconds: float = Field(ge=0, description="of sampling and rewarding")
-    reward: float = Field(description="mean")
-    informative: float = Field(ge=0, le=1, description="share of groups whose rewards differ: only they teach")
-    tokens: float = Field(ge=0, description="mean length of a completion")
-    cut: float = Field(ge=0, le=1, description="share of completions that did not end within max_tokens")
-    of_task: dict[str, float] = Field(
-        default_factory=dict, description="challenger: proper, uncertainty and repetition, means of the batch"
-    )
-    examples: tuple[Example, ...] = ()
 
 
 class PoolSummary(Contract):
@@ -83,3 +62,6 @@ class Selection(Contract):
 
     iterations: tuple[Iteration, ...] = Field(min_length=1)
     best: int = Field(ge=0, description="index into `iterations`")
+    base: Share | None = Field(default=None, description="avg@n of the model that both players started from")
+    asked: int = Field(default=0, ge=0, description="iterations that were to be played; 0: not known")
+    stopped: str = Field(default="", description="why fewer were played; '' if none was left out")

@@ -12,6 +12,7 @@ from typing import Literal
 import regex
 from pydantic import Field, field_validator, model_validator
 
+from components.language.grpo_config import GrpoConfig, check_rollouts
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 
@@ -57,25 +58,6 @@ class LabelConfig(Contract):
         return math.ceil(middle - width), math.floor(middle + width)
 
 
-class GrpoConfig(Contract):
-    """One player's training by GRPO. Defaults are R-Zero's for the solver; the challenger has groups of 4."""
-
-    prompts: int = Field(default=512, ge=1, description="of a rollout")
-    group: int = Field(default=5, ge=2, description="completions of each prompt, whose rewards are compared")
-    updates: int = Field(default=4, ge=1, description="optimiser steps on each rollout")
-    max_tokens: int = Field(default=4096, ge=1, description="of a completion; a longer one is cut, and lacks its end")
-    top_p: float = Field(default=0.99, gt=0, le=1)
-    clip_low: float = Field(default=0.2, gt=0, lt=1)
-    clip_high: float = Field(default=0.3, gt=0)
-    dual_clip: float = Field(default=3.0, gt=1, description="limit of the loss of a bad token, in advantages")
-    kl_weight: float = Field(default=0.01, ge=0, description="of the divergence from where the training started")
-
-    @property
-    def sequences(self) -> int:
-        """Of a rollout."""
-        return self.prompts * self.group
-
-
 class Instruction(Contract):
     """What a player is told; either part may be empty."""
 
@@ -115,21 +97,6 @@ class QuestionConfig(Contract):
         return self
 
 
-def _check_rollouts(grpo: GrpoConfig, train: TrainConfig) -> None:
-    if train.batch_size * grpo.updates != grpo.sequences:
-        raise ValueError(
-            f"a rollout of {grpo.prompts} prompts x {grpo.group} gives {grpo.sequences} sequences, but {grpo.updates} "
-            f"updates of train.batch_size {train.batch_size} take {grpo.updates * train.batch_size}; set "
-            f"train.batch_size={grpo.sequences // grpo.updates} and grpo.prompts so that updates divide the sequences"
-        )
-    if train.zero_stage == 3:
-        raise ValueError("train.zero_stage 3 leaves no process whole weights to sample with; set it to 2")
-    if train.steps % grpo.updates:
-        raise ValueError(
-            f"train.steps {train.steps} ends within a rollout of {grpo.updates} updates; use a multiple of grpo.updates"
-        )
-
-
 class ChallengerStageConfig(Contract):
     """A challenger's training against a frozen solver."""
 
@@ -145,7 +112,7 @@ class ChallengerStageConfig(Contract):
 
     @model_validator(mode="after")
     def _fits(self) -> ChallengerStageConfig:
-        _check_rollouts(self.grpo, self.train)
+        check_rollouts(self.grpo, self.train)
         return self
 
 
@@ -182,7 +149,7 @@ class SolverStageConfig(Contract):
 
     @model_validator(mode="after")
     def _fits(self) -> SolverStageConfig:
-        _check_rollouts(self.grpo, self.train)
+        check_rollouts(self.grpo, self.train)
         return self
 
 

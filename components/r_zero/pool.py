@@ -18,7 +18,8 @@ from components.r_zero.questions import Question, question_pool
 from components.r_zero.repetition import clusters
 from components.store.errors import IntegrityError, OrreryError
 from data_contracts.interval import wilson
-from data_contracts.r_zero import Audit, Example, LabelSummary, PoolSummary
+from data_contracts.r_zero import Audit, LabelSummary, PoolSummary
+from data_contracts.rollouts import Example
 from data_contracts.scores import Share
 
 EXAMPLES = 12

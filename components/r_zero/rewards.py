@@ -1,4 +1,4 @@
-"""The rewards of R-Zero (arXiv 2508.05004), and the advantages that GRPO makes of rewards.
+"""The reward of R-Zero's challenger (arXiv 2508.05004); its solver is paid 1 for an answer that is its label.
 
 The challenger is paid for questions on which the solver is split: r = max(0, 1 - 2|p - 1/2| - lambda |C| / B), where
 p is the majority's share of m samples and |C| / B comes from `repetition.shares`; 0 for a response without a proper
@@ -19,13 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from components.language.grading import Grader, Groups
+from components.language.grading import Groups
 from components.r_zero.config import RewardConfig
-
-EPS_R_ZERO = 1e-6
-"""added to the standard deviation by R-Zero's public code"""
-EPS_TRL = 1e-4
-"""the same by TRL's GRPOTrainer"""
 
 
 def uncertainty(groups: Groups) -> float:
@@ -62,22 +57,3 @@ def challenger_rewards(
     if config.form == "public":
         return np.where(proper, worth / 2, -1.0) - penalty
     return np.where(proper, np.maximum(0.0, worth - penalty), 0.0)
-
-
-def solver_rewards(responses: Sequence[str], labels: Sequence[str], grader: Grader) -> NDArray[np.float64]:
-    """(N,) 1 where the response's last box equals the pseudo-label, else 0: nothing for format or style."""
-    return np.array([bool(verdict) for verdict in grader.correct_all(zip(responses, labels, strict=True))], np.float64)
-
-
-def advantages(rewards: NDArray[np.float64], group_size: int, eps: float = EPS_R_ZERO) -> NDArray[np.float64]:
-    """(N,) (r - mean) / (std + eps) within each group of consecutive responses to one prompt; GRPO, DeepSeekMath
-    (arXiv 2402.03300), Sec. 4.1.2, with the unbiased std that R-Zero and TRL take. 0 where a group's rewards are equal.
-
-    Raises ValueError: groups of one have no spread, and N must be a multiple of `group_size`.
-    """
-    if group_size < 2 or rewards.ndim != 1 or len(rewards) % group_size:
-        raise ValueError(f"rewards of shape {rewards.shape} do not form groups of {group_size}, two at least")
-    grouped = rewards.reshape(-1, group_size)
-    above = grouped - grouped.mean(axis=1, keepdims=True)
-    above[np.ptp(grouped, axis=1) == 0] = 0  # a mean of equal numbers may be off by a rounding
-    return (above / (grouped.std(axis=1, ddof=1, keepdims=True) + eps)).reshape(-1)

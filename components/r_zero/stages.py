@@ -23,7 +23,8 @@ from data_contracts.base import Contract
 from data_contracts.lineage import Metric, StageRecord
 
 MADE_BY_TRAINING = ("losses.jsonl", "rollouts.jsonl")
-SOURCES = ("components/r_zero", "components/language", "components/training", "data_contracts/r_zero.py")
+SOURCES = ("components/r_zero", "components/language", "components/training", "data_contracts/r_zero.py",
+           "data_contracts/rollouts.py")  # fmt: skip
 
 
 def challenger(

@@ -10,7 +10,8 @@ from components.store.errors import OrreryError
 from components.telemetry.charts import Curve, Interval, curves, intervals, small_multiples
 from components.telemetry.report import Block, Details, Figure, Row, Section, Table, Text
 from data_contracts.lineage import StageRecord
-from data_contracts.r_zero import Audit, Example, LabelSummary, PoolSummary, RolloutSummary, Selection
+from data_contracts.r_zero import Audit, LabelSummary, PoolSummary, Selection
+from data_contracts.rollouts import Example, RolloutSummary
 from pipelines.report.reading import Reader
 
 Rollouts = list[RolloutSummary]

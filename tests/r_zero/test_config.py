@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from components.r_zero.config import GrpoConfig, SolverStageConfig
+from components.language.grpo_config import GrpoConfig
+from components.r_zero.config import SolverStageConfig
 from components.store.errors import ConfigurationError
 from components.training.config import TrainConfig
 from pipelines.recipes import recipe

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from components.language.grading import Grader, Groups
+from components.language.grpo import EPS_TRL, advantages
+from components.language.players import answer_rewards
 from components.r_zero.config import RewardConfig
 from components.r_zero.repetition import shares
-from components.r_zero.rewards import EPS_TRL, advantages, challenger_rewards, solver_rewards, uncertainty
+from components.r_zero.rewards import challenger_rewards, uncertainty
 
 PAPER, PUBLIC = RewardConfig(), RewardConfig(form="public")
 Labels = list[int | None]
@@ -122,11 +124,11 @@ def test_the_solver_is_paid_for_the_pseudo_label_alone() -> None:
         r"\boxed{1} or \boxed{2}",
     ]  # fmt: skip
     with Grader() as grader:
-        rewards = solver_rewards(responses, ["128", "128", "128", "0.5", "6", "1"], grader)
+        rewards = answer_rewards(responses, ["128", "128", "128", "0.5", "6", "1"], grader)
         assert rewards.tolist() == [1, 0, 0, 1, 0, 0]
-        assert solver_rewards([], [], grader).shape == (0,)
+        assert answer_rewards([], [], grader).shape == (0,)
         with pytest.raises(ValueError, match="zip"):
-            solver_rewards(responses, ["128"], grader)
+            answer_rewards(responses, ["128"], grader)
 
 
 def test_advantages_by_hand() -> None:

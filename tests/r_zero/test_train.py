@@ -17,13 +17,14 @@ import pytest
 from components.language import model as language_model
 from components.language.boxed import boxed_answer
 from components.language.grading import Grader
+from components.language.grpo_config import GrpoConfig
+from components.language.rollout import Rollout
 from components.language.samples import read_samples
-from components.r_zero.config import ChallengerStageConfig, GrpoConfig, Instruction, SolverStageConfig
+from components.r_zero.config import ChallengerStageConfig, Instruction, SolverStageConfig
 from components.r_zero.labels import PseudoLabel
 from components.r_zero.players import Challenger
 from components.r_zero.repetition import shares
 from components.r_zero.rewards import uncertainty
-from components.r_zero.rollout import Rollout
 from components.training.config import TrainConfig
 from components.training.job import Job
 from components.training.launch import run_local

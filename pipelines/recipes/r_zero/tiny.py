@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from components.language.config import ProblemsConfig
+from components.language.grpo_config import GrpoConfig
 from components.language.problems import WRITE_A_PROBLEM
-from components.r_zero.config import GrpoConfig, Instruction
+from components.r_zero.config import Instruction
 from components.training.config import TrainConfig
 from pipelines.recipes.dft.types import Judge, Problems
 from pipelines.recipes.r_zero.types import PlayerTraining, RZeroRecipe

@@ -13,9 +13,9 @@ from components.dft.config import (
     TuneConfig,
 )
 from components.language.config import ModelConfig, TokenizerConfig
+from components.language.grpo_config import GrpoConfig
 from components.r_zero.config import (
     ChallengerStageConfig,
-    GrpoConfig,
     Instruction,
     LabelConfig,
     LabelStageConfig,

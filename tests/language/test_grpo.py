@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from components.r_zero.config import GrpoConfig
-from components.r_zero.grpo import GrpoLoss, grpo_loss
+from components.language.grpo import GrpoLoss, grpo_loss
+from components.language.grpo_config import GrpoConfig
 
 B, T = 6, 9
 

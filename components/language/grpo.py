@@ -1,4 +1,4 @@
-"""The loss of GRPO, by which both players are trained (DeepSeekMath, arXiv 2402.03300, Eq. 3; R-Zero's settings).
+"""The loss of GRPO and its advantages (DeepSeekMath, arXiv 2402.03300, Eq. 3 and Sec. 4.1.2; R-Zero's settings).
 
 Of a token with ratio r = p / p_old to the policy that sampled it, in a sequence of advantage A:
 
@@ -13,13 +13,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from components.r_zero.config import GrpoConfig
+from components.language.grpo_config import GrpoConfig
 
 KL_LIMIT = 10.0
 """k3 and log(p_ref / p) are kept within it, as R-Zero's code does: one token's exponential must not rule a batch."""
+EPS_R_ZERO = 1e-6
+"""added to the standard deviation by R-Zero's public code"""
+EPS_TRL = 1e-4
+"""the same by TRL's GRPOTrainer"""
 
 
 class GrpoLoss(NamedTuple):
@@ -56,6 +62,22 @@ def grpo_loss(
         loss = loss + config.kl_weight * kl
     free = (gain == ratio * advantage).to(loss.dtype)
     return GrpoLoss(_mean(loss, mask), _mean(kl.detach(), mask), _mean(1 - free, mask))
+
+
+def advantages(rewards: NDArray[np.float64], group_size: int, eps: float = EPS_R_ZERO) -> NDArray[np.float64]:
+    """(N,) (r - mean) / (std + eps) within each group of consecutive responses, with the unbiased std that R-Zero and
+    TRL take. 0 where a group's rewards are equal.
+
+    GRPO's groups answer one prompt. With N as the size the batch is the baseline, as in REINFORCE++ (arXiv 2501.03262).
+
+    Raises ValueError: groups of one have no spread, and N must be a multiple of `group_size`.
+    """
+    if group_size < 2 or rewards.ndim != 1 or len(rewards) % group_size:
+        raise ValueError(f"rewards of shape {rewards.shape} do not form groups of {group_size}, two at least")
+    grouped = rewards.reshape(-1, group_size)
+    above = grouped - grouped.mean(axis=1, keepdims=True)
+    above[np.ptp(grouped, axis=1) == 0] = 0  # a mean of equal numbers may be off by a rounding
+    return (above / (grouped.std(axis=1, ddof=1, keepdims=True) + eps)).reshape(-1)
 
 
 def _k3(log_ratio: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a policy sampled and what it earned: the batch that GRPO trains on, as one file that survives a kill."""
+"""What a policy sampled and what it earned: the batch that it is trained on, as one file that survives a kill."""
 
 from __future__ import annotations
 
