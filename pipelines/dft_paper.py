@@ -2,8 +2,9 @@
 
 (Wu et al., arXiv 2508.05629.) SFT, DFT, iw-SFT and ASFT learn from the given solutions. In the offline setting the base
 answers the training questions itself, four times each: SFT on its right answers is RFT, and DPO prefers a right answer
-to a wrong one. A repetition has its own order of chats and its own answers. The base is one for all, as in the paper:
-the question is what a loss makes of a given model.
+to a wrong one. Online, GRPO and a PPO-style arm (PPO's clipped loss, but no value network) sample answers as they
+learn, and are paid for the right ones. A repetition has its own order of chats and its own answers. The base is one for
+all, as in the paper: the question is what a loss makes of a given model.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from components.dft.component import (
     dft_arms,
     dft_base,
     dft_dpo,
+    dft_online,
     dft_problems,
     dft_sample,
     dft_table,
@@ -43,6 +45,8 @@ def dft_paper(
     asft_config: str,
     sample_config: str,
     dpo_config: str,
+    grpo_config: str,
+    ppo_config: str,
     arms_config: str,
     table_config: str,
 ) -> Compared:
@@ -70,6 +74,11 @@ def dft_paper(
             store=store, seed=number, config=dpo_config, model=base.output, pairs=answers.output, repetition=repetition
         )
         models["dpo"] = titled(f"dpo, seed {number}", preferring).output
+        for arm, config in {"grpo": grpo_config, "ppo": ppo_config}.items():
+            learning = dft_online(
+                store=store, seed=number, config=config, model=base.output, chats=chats.output, repetition=repetition
+            )
+            models[arm] = titled(f"{arm}, seed {number}", learning).output
         scores = dft_arms(
             store=store, seed=number, config=arms_config, base=base.output, problems=problems.output,
             chats=chats.output, repetition=repetition, **models,

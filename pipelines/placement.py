@@ -63,6 +63,7 @@ ROLES = {
     "dft-base": "training",
     "dft-train": "training",
     "dft-dpo": "training",
+    "dft-online": "training",
     "dft-arms": "evaluation",
     "dft-players": "evaluation",
     "dft-table": "evaluation",

@@ -83,6 +83,17 @@ def dft_dpo(store: str, config: str, seed: int, model: str, pairs: str, repetiti
     )  # fmt: skip
 
 
+@dsl.component(base_image=image("rollout"), install_kfp_package=False)
+def dft_online(store: str, config: str, seed: int, model: str, chats: str, repetition: str = "") -> str:
+    """Online: train a model on its own answers to the training questions, sampled with vLLM as it learns."""
+    from components.dft.stages import online
+    from components.store.shell import call
+
+    return call(
+        online, store=store, config=config, seed=seed, model=model, chats=chats, repetition=repetition
+    )  # fmt: skip
+
+
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_adopt_model(store: str, config: str, seed: int) -> str:
     """Adopt a model: a Hugging Face folder from outside, checked, into the store."""
@@ -114,6 +125,8 @@ def dft_arms(
     rft: str,
     own_dft: str,
     dpo: str,
+    grpo: str,
+    ppo: str,
     problems: str,
     chats: str,
     repetition: str,
@@ -124,7 +137,7 @@ def dft_arms(
 
     return call(
         arms, store=store, config=config, seed=seed, base=base, sft=sft, dft=dft, iw_sft=iw_sft, asft=asft, rft=rft,
-        own_dft=own_dft, dpo=dpo, problems=problems, chats=chats, repetition=repetition,
+        own_dft=own_dft, dpo=dpo, grpo=grpo, ppo=ppo, problems=problems, chats=chats, repetition=repetition,
     )  # fmt: skip
 
 

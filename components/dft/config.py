@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from components.dft.checks import CheckConfig
 from components.dft.loss_config import LossConfig
 from components.language.config import LEVELS, ModelConfig, ProblemsConfig, TokenizerConfig
+from components.language.grpo_config import GrpoConfig, check_rollouts
 from components.language.samples import SamplingConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
@@ -111,6 +112,30 @@ class DpoConfig(Contract):
     beta: float = Field(default=0.1, gt=0, description="how dearly the distance from the start is paid")
     train: TrainConfig
     max_length: int = Field(default=2048, ge=8, description="tokens of a chat; longer ones are refused")
+
+
+class OnlineConfig(Contract):
+    """The online setting: the model answers the training questions as it learns, and a right answer earns 1.
+
+    With the group as baseline it is GRPO; with the whole rollout it is PPO's clipped loss without a value network, as
+    REINFORCE++ has it. Paper DFT's rivals: GRPO with 4 answers, learning rate 1e-6, batches of 256; PPO (with a value
+    network, which is not here).
+    """
+
+    name: str
+    grpo: GrpoConfig = GrpoConfig(group=4)
+    train: TrainConfig
+    questions: int = Field(default=0, ge=0, description="the first of the training chats; 0: all")
+
+    @model_validator(mode="after")
+    def _fits(self) -> OnlineConfig:
+        check_rollouts(self.grpo, self.train)
+        return self
+
+    @property
+    def method(self) -> str:
+        """`grpo` or `ppo`."""
+        return "grpo" if self.grpo.baseline == "group" else "ppo"
 
 
 class BaseStageConfig(Contract):

@@ -30,7 +30,7 @@ def sample_own(
         OrreryError: no question has a known answer, or no answer is right.
         EngineUnavailable: vLLM can't be started or kept alive.
     """
-    questions = _questions(chats, config.questions)
+    questions = known_questions(chats, config.questions)
     tokenizer, context = language_model.load_tokenizer(model), language_model.context(model)
     prompts = [prompt_tokens(question, tokenizer) for question in questions]
     drawn = SamplingConfig(n=config.samples, max_tokens=config.max_tokens, seed=seed)
@@ -57,6 +57,15 @@ def sample_own(
         "accepted": len(right),
         "pairs": len(pairs),
     }
+
+
+def known_questions(chats: Path, limit: int) -> list[ChatExample]:
+    """The first chats whose answer is known, each prompt once; 0: all. Raises OrreryError if there is none."""
+    known = {row.example.prompt: row.example for row in read_chats([chats]) if row.example and row.example.answer}
+    questions = list(islice(known.values(), limit or None))
+    if not questions:
+        raise OrreryError("no training chat says its answer, so nothing sampled could be graded; give them an `answer`")
+    return questions
 
 
 def graded(
@@ -87,15 +96,6 @@ def sort_out(
     if not (good and bad):
         return good, None
     return good, PreferencePair(prompt=question.prompt, chosen=good[0].response, rejected=bad[0].response)
-
-
-def _questions(chats: Path, limit: int) -> list[ChatExample]:
-    """The first chats whose answer is known, each prompt once."""
-    known = {row.example.prompt: row.example for row in read_chats([chats]) if row.example and row.example.answer}
-    questions = list(islice(known.values(), limit or None))
-    if not questions:
-        raise OrreryError("no training chat says its answer, so nothing sampled could be graded; give them an `answer`")
-    return questions
 
 
 def _ended(

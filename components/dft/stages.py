@@ -3,7 +3,7 @@
 `arms` and `table` stand for the last two where many trainings are compared.
 
 `adopt_model` and `adopt_chats` take the places of `base` and `problems` for what comes from outside. In the offline
-setting `sample` writes the chats that are trained on, and `dpo` is one more arm.
+setting `sample` writes the chats that are trained on, and `dpo` is one more arm; `online` needs none but questions.
 
 Importing this file is cheap: what needs torch or vLLM is imported when a stage really has to work.
 """
@@ -22,6 +22,7 @@ from components.dft.config import (
     DpoConfig,
     EvaluateStageConfig,
     ModelAdoptConfig,
+    OnlineConfig,
     ProblemsStageConfig,
     SampleStageConfig,
     Source,
@@ -197,6 +198,23 @@ def dpo(
     )  # fmt: skip
 
 
+def online(
+    store: Store, config: OnlineConfig, seed: int, model: StageRecord, chats: StageRecord, repetition: str = ""
+) -> StageRecord:
+    """Train a model on what it answers as it learns, each answer graded: the online setting's rivals."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        inputs = {"model": ws.fetch_tree("model"), "chats": ws.fetch("chats", "accepted.jsonl")}
+        return _trained(ws, "components.dft.online:trainee", config, seed, inputs)
+
+    return run_stage(
+        store=store, stage=f"dft.{config.method}{_repeated(repetition)}", kind="models", name=config.name,
+        inputs={"model": model, "chats": chats}, config=config, seed=seed,
+        sources=("components/training", "components/dft/online.py", "components/dft/offline.py", *SAMPLING_SOURCES),
+        build=build,
+    )  # fmt: skip
+
+
 def evaluate(
     store: Store, config: EvaluateStageConfig, seed: int, model: StageRecord, problems: StageRecord
 ) -> StageRecord:
@@ -258,13 +276,15 @@ def arms(
     rft: StageRecord,
     own_dft: StageRecord,
     dpo: StageRecord,
+    grpo: StageRecord,
+    ppo: StageRecord,
     problems: StageRecord,
     chats: StageRecord,
     repetition: str,
 ) -> StageRecord:
     """Judge the models of a repetition of `dft_paper`, and what each training did to its tokens."""
     models = {"base": base, "sft": sft, "dft": dft, "iw_sft": iw_sft, "asft": asft, "rft": rft, "own_dft": own_dft,
-              "dpo": dpo}  # fmt: skip
+              "dpo": dpo, "grpo": grpo, "ppo": ppo}  # fmt: skip
     return _judged(store, "dft.arms", config, seed, models, {"problems": problems, "chats": chats}, repetition)
 
 
@@ -369,7 +389,7 @@ def _tune(ws: Workspace, config: TuneConfig, seed: int, model: Path, chats: Path
 
 
 def _trained(
-    ws: Workspace, entry: str, config: TuneConfig | DpoConfig, seed: int, inputs: Mapping[str, Path]
+    ws: Workspace, entry: str, config: TuneConfig | DpoConfig | OnlineConfig, seed: int, inputs: Mapping[str, Path]
 ) -> Mapping[str, Metric]:
     from components.launcher.train import train
     from components.training.job import Job

@@ -12,6 +12,7 @@ from pipelines.report.reading import Reader
 NAMES = {
     "base": "Base", "sft": "SFT", "dft": "DFT", "iw_sft": "iw-SFT", "asft": "ASFT", "rft": "RFT (SFT, own answers)",
     "own_dft": "DFT, own answers", "dpo": "DPO, own answers",
+    "grpo": "GRPO, online", "ppo": "PPO-style, online",
     "first": "Iteration 1", "second": "Iteration 2", "third": "Iteration 3", "untrained": "Base challenger",
     "unpenalised": "No repetition penalty", "unfiltered": "No filter of labels",
 }  # fmt: skip

@@ -15,6 +15,7 @@ from pipelines.report.reading import Reader
 _ARMS = {
     "base": "Base", "sft": "SFT", "dft": "DFT", "iw-sft": "iw-SFT", "asft": "ASFT", "eaft": "EAFT",
     "offline-sft": "RFT", "offline-dft": "DFT, own answers", "offline-iw-sft": "iw-SFT, own answers", "dpo": "DPO",
+    "grpo": "GRPO", "ppo": "PPO-style",
     "sequence": "Weight of the sequence", "geometric": "Geometric mean",
 }  # fmt: skip
 FALLING_SHOWN = 12

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from components.language.config import ProblemsConfig
 from components.training.config import TrainConfig
-from pipelines.recipes.dft.types import DftRecipe, Judge, Offline, Problems
+from pipelines.recipes.dft.types import DftRecipe, Judge, Offline, Online, Problems
 
 
 def tiny() -> DftRecipe:
@@ -23,17 +25,20 @@ def tiny() -> DftRecipe:
         base_train=train(steps=2400, learning_rate=2e-3),
         train=train(steps=250, learning_rate=3e-4),
         offline=Offline(questions=1000, dpo=train(steps=150, learning_rate=5e-5)),
+        online=Online(sequences=128, train=train(steps=16, learning_rate=2e-4, batch_size=64, decay="constant")),
         judge=Judge(samples=8, pass_at=(1, 8)),
         analysed=300,
         estimates=ESTIMATES,
     )
 
 
-def train(steps: int, learning_rate: float) -> TrainConfig:
+def train(
+    steps: int, learning_rate: float, batch_size: int = 16, decay: Literal["constant", "cosine"] = "cosine"
+) -> TrainConfig:
     """The paper's optimiser (AdamW, decay .01, warm-up of a tenth, cosine), in fp32 on two ranks of one thread."""
     return TrainConfig(
-        steps=steps, batch_size=16, learning_rate=learning_rate, weight_decay=0.01, warmup_steps=steps // 10,
-        decay="cosine", precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=30.0, log_every=10,
+        steps=steps, batch_size=batch_size, learning_rate=learning_rate, weight_decay=0.01, warmup_steps=steps // 10,
+        decay=decay, precision="fp32", zero_stage=1, processes=2, checkpoint_seconds=30.0, log_every=10,
     )  # fmt: skip
 
 
@@ -44,6 +49,7 @@ ESTIMATES = {
     "dft.train": 60.0,
     "dft.sample": 120.0,
     "dft.dpo": 90.0,
+    "dft.online": 150.0,
     "dft.evaluate": 120.0,
     "dft.analyse": 30.0,
     "dft.arms": 240.0,

@@ -12,6 +12,7 @@ from components.dft.config import (
     DpoConfig,
     EvaluateStageConfig,
     LoraConfig,
+    OnlineConfig,
     ProblemsStageConfig,
     SampleStageConfig,
     TableStageConfig,
@@ -20,6 +21,7 @@ from components.dft.config import (
 )
 from components.dft.loss_config import LossConfig
 from components.language.config import ModelConfig, ProblemsConfig, TokenizerConfig
+from components.language.grpo_config import GrpoConfig
 from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
@@ -54,6 +56,25 @@ class Offline(Contract):
     dpo: TrainConfig
 
 
+class Online(Contract):
+    """The online setting: as many answers for both arms, of one question each to PPO's, `group` of each to GRPO's."""
+
+    sequences: int = Field(ge=2, description="answers of a rollout")
+    group: int = Field(default=4, ge=2, description="answers to each question that GRPO compares")
+    updates: int = Field(default=2, ge=1, description="optimiser steps on each rollout")
+    kl_weight: float = Field(default=0.01, ge=0)
+    train: TrainConfig
+
+    def method(self, name: str, max_tokens: int) -> GrpoConfig:
+        """`grpo`, or `ppo` with PPO's symmetric clip."""
+        grpo = GrpoConfig(
+            prompts=self.sequences // self.group, group=self.group, updates=self.updates, max_tokens=max_tokens,
+            top_p=1.0, kl_weight=self.kl_weight,
+        )  # fmt: skip
+        alone = {"prompts": self.sequences, "group": 1, "baseline": "rollout", "clip_high": 0.2}
+        return grpo if name == "grpo" else grpo.model_copy(update=alone)
+
+
 class Judge(Contract):
     """Samples of each problem; fields are `EvaluateStageConfig`'s."""
 
@@ -72,6 +93,7 @@ class DftRecipe(Recipe):
     train: TrainConfig
     lora: LoraConfig | None = None
     offline: Offline
+    online: Online
     checks: CheckConfig = CheckConfig()
     judge: Judge = Judge()
     max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
@@ -104,13 +126,20 @@ class DftRecipe(Recipe):
                 questions=self.offline.questions,
             ),
             "dpo": DpoConfig(name=name("dpo"), beta=self.offline.beta, train=self.offline.dpo, max_length=length),
+            **{
+                arm: OnlineConfig(
+                    name=name(arm), grpo=self.online.method(arm, length // 2), train=self.online.train,
+                    questions=self.offline.questions,
+                )
+                for arm in ("grpo", "ppo")
+            },
             "evaluate": evaluate,
             "analyse": analyse,
             "arms": ArmsStageConfig(name=name("arms"), evaluate=evaluate, analyse=analyse),
             "table": TableStageConfig(name=name("table"), against=("base", "sft")),
             "gate": LanguageGateConfig(policy=f"dft-{self.name}", max_drop=self.max_drop),
             "publish": PublishConfig(policy=f"dft-{self.name}"),
-        }
+        }  # fmt: skip
 
     @model_validator(mode="after")
     def _agree(self) -> DftRecipe:
