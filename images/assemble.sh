@@ -3,6 +3,7 @@
 # of the lock with its hashes) at /opt/orrery/sbom.<environment>.cdx.json. /opt/venv also finds the project's code.
 #   assemble.sh LOCK [ENVIRONMENT]
 set -eu
+mkdir -p /opt/orrery
 environment=${2:-/opt/venv}
 if [ ! -e /opt/uv ]; then
   python3 -m venv /opt/uv
@@ -19,4 +20,3 @@ python3 -m venv --without-pip "$environment"
 echo /opt/orrery >/opt/venv/lib/python3.11/site-packages/orrery.pth
 printf '#!/opt/venv/bin/python\nfrom pipelines.cli import main\nmain()\n' >/opt/venv/bin/orrery
 chmod 755 /opt/venv/bin/orrery
-/opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/orrery
