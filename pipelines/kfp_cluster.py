@@ -31,7 +31,7 @@ from pipelines.runner import StageFailed, arguments, runs_stage
 if TYPE_CHECKING:
     from kfp import Client
 
-ENDPOINT, TOKEN = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN"
+ENDPOINT, TOKEN, NAMESPACE = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN", "KF_PIPELINES_NAMESPACE"
 EXPERIMENT = "orrery"
 ACCOUNT = "pipeline"
 """The service account of the steps (`manifests/base/accounts.yaml`)."""
@@ -58,7 +58,11 @@ class Uploaded:
 
 
 def connect(endpoint: str | None = None) -> Client:
-    """KFP's client, every request of which has a deadline. Raises ClusterError if no endpoint is named."""
+    """KFP's client, every request of which has a deadline. Raises ClusterError if no endpoint is named.
+
+    Where KFP serves several teams, it works in the namespace that `KF_PIPELINES_NAMESPACE` names (default: `orrery`),
+    whose user `KF_PIPELINES_TOKEN` is.
+    """
     from kfp import Client
 
     host = endpoint or os.environ.get(ENDPOINT, "")
@@ -67,10 +71,13 @@ def connect(endpoint: str | None = None) -> Client:
             f"no Kubeflow Pipelines is named; say --endpoint URL or set {ENDPOINT}, for example http://localhost:8888 "
             "after: kubectl -n kubeflow port-forward svc/ml-pipeline 8888"
         )
+    namespace = os.environ.get(NAMESPACE) or "orrery"
     with talking(host):
-        client = Client(host=host, existing_token=os.environ.get(TOKEN) or None)
-    rest = client._run_api.api_client.rest_client
-    rest.request = functools.partial(_bounded, rest.request)
+        client = Client(host=host, existing_token=os.environ.get(TOKEN) or None, namespace=namespace)
+        rest = client._run_api.api_client.rest_client
+        rest.request = functools.partial(_bounded, rest.request)
+        if not client._healthz_api.healthz_service_get_healthz().multi_user:
+            client._context_setting["namespace"] = ""  # it knows none, and may refuse a request that names one
     return client
 
 
@@ -99,6 +106,11 @@ def host_of(client: Client) -> str:
     return str(client._run_api.api_client.configuration.host)
 
 
+def namespace_of(client: Client) -> str | None:
+    """The namespace that requests must name, or None where KFP knows one team only."""
+    return client.get_user_namespace() or None
+
+
 def upload(client: Client, pipeline: Pipeline, recipe: Recipe) -> Uploaded:
     """The version that holds this pipeline with this recipe: found by its content, else uploaded."""
     from kfp_server_api import V2beta1Pipeline
@@ -107,9 +119,11 @@ def upload(client: Client, pipeline: Pipeline, recipe: Recipe) -> Uploaded:
         path, _ = compile_to(pipeline, recipe, Path(folder))
         name = pipeline.name.replace("_", "-")
         version = f"{name}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
-        pipeline_id = client.get_pipeline_id(name)
+        pipeline_id = _pipeline(client, name)
         if not pipeline_id:
-            body = V2beta1Pipeline(display_name=name, name=name, description=pipeline.summary)
+            body = V2beta1Pipeline(
+                display_name=name, name=name, description=pipeline.summary, namespace=namespace_of(client)
+            )
             pipeline_id = client._pipelines_api.pipeline_service_create_pipeline(body).pipeline_id
         found = _version(client, pipeline_id, version)
         if found is None:
@@ -228,6 +242,15 @@ def _outputs(store: Store, pipeline: Pipeline, statuses: list[StageStatus]) -> d
             with contextlib.suppress(OrreryError):
                 outputs[name] = reference(store, load_record(store, made[0].prefix))
     return outputs
+
+
+def _pipeline(client: Client, name: str) -> str | None:
+    """The id of our pipeline. (`Client.get_pipeline_id` looks among those that are shared by all teams.)"""
+    import json
+
+    wanted = json.dumps({"predicates": [{"operation": "EQUALS", "key": "display_name", "stringValue": name}]})
+    found = client.list_pipelines(filter=wanted, namespace=namespace_of(client)).pipelines or ()
+    return next((str(pipeline.pipeline_id) for pipeline in found), None)
 
 
 def _version(client: Client, pipeline_id: str, name: str) -> str | None:

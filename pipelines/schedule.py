@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from components.store.errors import ConfigurationError
 from pipelines.catalog import Pipeline
-from pipelines.kfp_cluster import ACCOUNT, EXPERIMENT, ClusterError, host_of, parameters, talking, upload
+from pipelines.kfp_cluster import (
+    ACCOUNT,
+    EXPERIMENT,
+    ClusterError,
+    host_of,
+    namespace_of,
+    parameters,
+    talking,
+    upload,
+)
 from pipelines.recipes.base import Recipe
 
 if TYPE_CHECKING:
@@ -157,7 +166,7 @@ def _pages(client: Client) -> Iterator[Schedule]:
     token = ""
     while True:
         with talking(host_of(client)):
-            page = client.list_recurring_runs(page_token=token, page_size=100)
+            page = client.list_recurring_runs(page_token=token, page_size=100, namespace=namespace_of(client))
         yield from map(_schedule, page.recurring_runs or ())
         token = page.next_page_token or ""
         if not token:

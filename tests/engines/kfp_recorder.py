@@ -20,7 +20,10 @@ Document = dict[str, Any]
 
 
 class Recorder:
-    """What it was sent, and what it would answer with. `states` are those that a run goes through, one a question."""
+    """What it was sent, and what it would answer with. `states` are those that a run goes through, one a question.
+
+    With `multi_user` it refuses, as KFP does then, what names no namespace.
+    """
 
     def __init__(self) -> None:
         self.kept: dict[str, dict[str, Document]] = {
@@ -29,6 +32,7 @@ class Recorder:
         self.uploads: list[bytes] = []
         self.states = ["PENDING", "RUNNING", "SUCCEEDED"]
         self.url = ""
+        self.multi_user = False
 
     def add(self, kind: str, id_field: str, body: Document) -> Document:
         body = {**body, id_field: f"{kind}-{len(self.kept[kind]) + 1}", "created_at": "2030-01-01T00:00:00Z"}
@@ -42,7 +46,7 @@ class Recorder:
         """The answer's document, or None for what is not there."""
         body = json.loads(data) if data and "json" in content_type else {}
         if path == "/healthz":
-            return {"multi_user": False}
+            return {"multi_user": self.multi_user}
         if path == "/pipelines/upload_version":
             self.uploads.append(data)
             named = {"display_name": query["name"][0], "pipeline_id": query["pipelineid"][0]}
@@ -55,6 +59,11 @@ class Recorder:
         if kind not in ids:
             return None
         if not rest:
+            where = body.get("namespace") or "".join(query.get("namespace", ()))
+            if self.multi_user and kind != "runs" and not (where or body.get("experiment_id")):
+                return None
+            if where and not self.multi_user:
+                return None
             name = "recurringRuns" if kind == "recurringruns" else kind
             return self.add(kind, ids[kind], body) if method == "POST" else {name: self.all(kind)}
         found, _, action = rest.partition(":")

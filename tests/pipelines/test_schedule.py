@@ -94,6 +94,16 @@ def test_a_version_is_named_by_its_content_and_uploaded_once(kfp: Recorder) -> N
     assert b"episode-intake" in kfp.uploads[0]
 
 
+def test_a_kfp_of_several_teams_is_asked_for_ours(kfp: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It refuses whoever names no namespace, and it lets nobody but its administrator make pipelines for all teams."""
+    kfp.multi_user = True
+    monkeypatch.setenv(kfp_cluster.NAMESPACE, "robots")
+    client, built = kfp_cluster.connect(kfp.url), recipe("robots", "tiny")
+    made = schedule.create(client, find(PIPELINE), built, STORE, {}, "0 0 3 * * *", "nightly")
+    assert schedule.find(client, "nightly").id == made.id
+    assert {sent["namespace"] for kind in ("pipelines", "experiments") for sent in kfp.all(kind)} == {"robots"}
+
+
 def test_a_run_is_followed_to_its_end(kfp: Recorder, folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed run must end as one, with the message of the stage that failed; its record and stages stay."""
     client, built = kfp_cluster.connect(kfp.url), recipe("robots", "tiny")
