@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, ValidationError, model_validator
 from data_contracts.base import Contract
 from data_contracts.catalogue import Thresholds, thresholds
 from data_contracts.embodiment import Embodiment, load_embodiment
+from data_contracts.suite import Changes, load_suite
 
 Vector = tuple[float, float, float]
 Record = TypeVar("Record", bound=Contract)
@@ -46,9 +47,13 @@ class Profile(Contract):
     robots: dict[str, RobotProfile] = Field(default_factory=dict, description="by embodiment")
     tasks: dict[int, dict[str, JsonValue]] = Field(default_factory=dict, description="thresholds by task id")
     skills: tuple[str, ...] = Field(default=(), description="skills that labels may name; none: any")
+    contract: Changes = Field(
+        default_factory=dict, description="by an expectation's name: its numbers that are others; null leaves it out"
+    )
 
     @model_validator(mode="after")
     def _usable(self) -> Profile:
+        load_suite().changed(self.contract)
         for name in self.robots:
             self.robot(name)
         for name in self.robots or ("",):

@@ -7,6 +7,7 @@ videos/<camera key>/chunk-000/file-000.mp4      several episodes per file
 calibration/chunk-000/file-000.parquet          camera to base per frame, for every camera
 records/file-000.jsonl                          how each episode was examined: one file per drop that was joined
 statistics/sketches.npz                         what statistics of more episodes are made from
+report.html data_docs.html                      for people: the intake's report, and how the contract was kept
 ```
 """
 

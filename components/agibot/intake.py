@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.agibot.config import IntakeConfig
-from components.agibot.contract import check_contract, require
+from components.agibot.contract import check_contract, write_data_docs
 from components.agibot.page import intake_page
 from components.agibot.publish import publish
-from components.agibot.quarantine import nothing_usable, quarantine
+from components.agibot.quarantine import keep_contract, nothing_usable, quarantine
 from components.agibot.stored import open_adopted
 from components.agibot.validate import count_reasons, examine_drop, make_settings, report
 from components.store.stage import Workspace
@@ -34,11 +34,13 @@ def take_in(ws: Workspace, config: IntakeConfig) -> dict[str, Metric]:
     quarantine(ws.store, place, examined, drop.episodes, work, origin)
     if not any(e.usable for e in examined):
         raise nothing_usable(raw.prefix, place, examined)
-    outcomes = check_contract(examined)
-    require(outcomes, raw.prefix)
+    judgement = check_contract(examined, changes=config.profile.contract)
+    page = intake_page(raw.prefix, examined, settings, work, judgement.outcomes)
+    keep_contract(ws.store, place, raw.prefix, judgement, page)
     document = report(raw.prefix, examined, settings)
     publish(ws.out, config, Path(work), drop.episodes, examined, document, origin)
-    write(intake_page(raw.prefix, examined, settings, work, outcomes), ws.out / "report.html")
+    write(page, ws.out / "report.html")
+    write_data_docs(ws.out, judgement)
     total = document.summary
     return {
         "episodes": total.accepted + total.repaired, "accepted": total.accepted, "repaired": total.repaired,

@@ -15,13 +15,13 @@ from pathlib import Path
 
 from components.agibot.across import compare
 from components.agibot.config import IntakeConfig
-from components.agibot.contract import check_contract, require
+from components.agibot.contract import check_contract, write_data_docs
 from components.agibot.drop import Drop, EpisodeSource, Key
 from components.agibot.examine import Examined
 from components.agibot.page import intake_page
 from components.agibot.part import Part, write_part
 from components.agibot.publish import Base, Version, write_version
-from components.agibot.quarantine import nothing_usable, quarantine
+from components.agibot.quarantine import keep_contract, nothing_usable, quarantine
 from components.agibot.reading import Settings
 from components.agibot.stored import open_adopted
 from components.agibot.validate import about_drop, count_reasons, examine_episodes, make_settings, report
@@ -186,14 +186,16 @@ def write_joined(
 ) -> dict[str, Metric]:
     """Write the version that has what `base` has and what a drop adds. Raises OrreryError if the contract is broken."""
     raw, settings, strips = ws.inputs["raw"], settings_of(config), gather_strips(ws.scratch, parts)
-    outcomes = check_contract(joined.examined)
-    require(outcomes, raw.prefix)
+    judgement = check_contract(joined.examined, base.known if base is not None else (), config.profile.contract)
+    page = intake_page(raw.prefix, joined.examined, settings, strips, judgement.outcomes)
+    keep_contract(ws.store, f"{config.name}/{ws.version}", raw.prefix, judgement, page)
     document = report(raw.prefix, joined.examined, settings)
     refused = document.summary.quarantined
     drop = TakenDrop(**_origin(raw), rules=rules, added=len(joined.kept), refused=refused)
     version = Version(ws.out, ws.refer, config, base, joined.kept)
     manifest = write_version(version, document, drop)
-    write(intake_page(raw.prefix, joined.examined, settings, strips, outcomes), ws.out / "report.html")
+    write(page, ws.out / "report.html")
+    write_data_docs(ws.out, judgement)
     total = document.summary
     return {
         "episodes": len(manifest.episodes), "added": len(joined.kept), "accepted": total.accepted,

@@ -22,6 +22,7 @@ from data_contracts.reasons import Severity
 MOST_SHOWN = 40
 """Episodes that are shown with pictures; a page of thousands could not be opened."""
 _TONES: dict[Severity, Tone] = {"error": "bad", "warning": "warn", "info": "plain"}
+_OUTCOMES = {True: Cell("kept", "good"), False: Cell("broken", "bad"), None: Cell("not judged", "plain")}
 _VERDICTS: dict[str, Tone] = {"quarantined": "bad", "repaired": "warn", "accepted": "good"}
 
 
@@ -94,12 +95,12 @@ def _tasks(examined: Sequence[Examined], fps: int) -> Table:
 def _contract(outcomes: Sequence[Outcome]) -> Table:
     rows = [
         (
-            o.column, o.expectation, Cell(o.severity, "bad" if o.severity == "critical" else "warn"), o.observed,
-            Cell("kept" if o.passed else "broken", "good" if o.passed else "bad"), o.why,
+            Cell(o.name, code=True), o.column, o.expectation,
+            Cell(o.severity, "bad" if o.severity == "critical" else "warn"), o.observed, _OUTCOMES[o.passed], o.why,
         )
         for o in outcomes
     ]  # fmt: skip
-    return Table(("value", "expectation", "severity", "observed", "outcome", "why"), rows)
+    return Table(("name", "value", "expectation", "severity", "observed", "outcome", "why"), rows)
 
 
 def _distributions(usable: Sequence[Examined]) -> Block:

@@ -1,7 +1,7 @@
 """What becomes of episodes that can't be used: a report under each of their reason codes, pointing at the raw drop.
 
 `quarantine/<reason code>/<dataset>/<version>/<task>-<episode>.json`, and beside it a film strip if there is one. No raw
-file is copied.
+file is copied. A version that breaks the dataset's contract leaves its reports under `quarantine/contract/`.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from components.agibot.contract import DATA_DOCS, Judgement, require
 from components.agibot.drop import NOWHERE, EpisodeSource
 from components.agibot.examine import Examined, stem
 from components.agibot.validate import count_reasons
 from components.store.api import Store
 from components.store.errors import AlreadyExists, OrreryError
+from components.telemetry.report import Report, render
 from data_contracts.base import canonical_json
 from data_contracts.catalogue import catalogue
 
@@ -76,6 +79,18 @@ def _report(found: Examined, source: EpisodeSource | None, origin: dict[str, str
     """The verdict, and where the raw files lie: below the drop's prefix, `a.tar:b` being member b of the tar a."""
     files = [{"path": blob.name, "size": blob.size} for blob in source.blobs()] if source else []
     return {"source": origin, "files": files, **found.as_verdict().model_dump(mode="json")}
+
+
+def keep_contract(store: Store, place: str, source: str, judgement: Judgement, page: Report) -> None:
+    """Raises OrreryError if the contract is broken; then the reports of the version that is not to be are kept."""
+    if judgement.broken:
+        prefix = f"quarantine/contract/{place}"
+        outcomes = canonical_json([asdict(o) for o in judgement.outcomes])
+        documents = {"report.html": render(page), DATA_DOCS: judgement.data_docs, "outcomes.json": outcomes}
+        for name, text in documents.items():
+            with suppress(AlreadyExists):
+                store.create(f"{prefix}/{name}", text.encode())
+        require(judgement, source, prefix)
 
 
 def nothing_usable(origin: str, place: str, examined: Sequence[Examined]) -> OrreryError:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.agibot import stored, validate
+from components.agibot import contract, stored, validate
 from components.agibot.columns import STATE
 from components.agibot.config import AdoptConfig, IntakeConfig
 from components.agibot.dataset import Dataset
 from components.agibot.head import move_head, read_head
 from components.agibot.stages import adopt, examine, intake, join, plan
 from components.store.api import Store
-from components.store.errors import ConfigurationError
+from components.store.errors import ConfigurationError, OrreryError
 from components.store.open import open_store
 from components.store.records import lay_out, load_record, reference
 from data_contracts.changes import changes
@@ -203,6 +203,25 @@ def test_a_kill_before_the_swap_leaves_the_old_version_and_loses_no_work(
     monkeypatch.setattr("components.agibot.join.write_joined", None)
     record = join(store, CONFIG, 0, raw, parts)
     assert (record.metrics["episodes"], read_head(store, CONFIG.name)[0]) == (2, record)
+
+
+def test_a_drop_that_breaks_the_contract_leaves_the_dataset_and_its_reports(
+    recorded: RawDrop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three episodes are bad: what is refused is the version, and a person can see why. Kept, Data Docs tell."""
+    monkeypatch.setattr(contract, "LEAST_EPISODES", 2)
+    store = open_store(str(tmp_path / "store"))
+    first = joined(store, recorded.copy(tmp_path / "first", 2).root)
+    assert "all kept" in store.read(first.key_of(first.object("data_docs.html"))).decode()
+    drop = recorded.copy(tmp_path / "second", [recorded.episodes[2]])
+    for number in (1, 2):
+        copy = drop.add_copy(drop.episodes[0], drop.episodes[0].files.episode_id + 100 * number)
+        copy.files.video("head_color").write_bytes(b"")
+    with pytest.raises(OrreryError, match=r"nothing was published\. usable-most: .*quarantine/contract/line/"):
+        joined(store, drop.root)
+    assert read_head(store, CONFIG.name)[0] == first
+    kept = {s.key.rpartition("/")[2] for s in store.list("quarantine/contract/line")}
+    assert kept == {"report.html", "data_docs.html", "outcomes.json"}
 
 
 def _nobody() -> Any:
