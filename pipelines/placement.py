@@ -64,6 +64,7 @@ ROLES = {
     "dft-train": "training",
     "dft-dpo": "training",
     "dft-online": "training",
+    "dft-further": "training",
     "dft-arms": "evaluation",
     "dft-players": "evaluation",
     "dft-table": "evaluation",
@@ -73,6 +74,7 @@ ROLES = {
     "r-zero-questions": "intake",
     "r-zero-labels": "intake",
     "r-zero-solver": "training",
+    "r-zero-decide": "training",
     "r-zero-select": "training",
 }
 """Whose credentials a component gets: its role in `components.store.access`."""

@@ -65,11 +65,12 @@ def run(
     titles = {name: kfp_local.tasks(function) for name, function in functions.items()}
     tasks = {f"{name}/{task}": title for name, part in titles.items() for task, title in part.items()}
     group = runs.GROUP if len(pipelines) > 1 else pipelines[0].name
-    forecast = forecast_of(store, recipe, group, titles)
+    planned = {name: [t for t, title in part.items() if recipe.plans(title)] for name, part in titles.items()}
+    forecast = forecast_of(store, recipe, group, planned)
     outputs = dict(given or {})
     with runs.alive(run_id), Display(forecast, tasks) as display:
         title = "orrery demo" if group == runs.GROUP else group
-        plan = f"{len(tasks)} stages, about {roughly(forecast.left())}"
+        plan = f"{len(forecast.tasks)} stages, about {roughly(forecast.left())}"
         display.say(f"{title} · recipe {recipe.name} · run {run_id} · {plan}")
         try:
             with _Record(store, group, run_id, recipe) if len(pipelines) > 1 else contextlib.nullcontext():

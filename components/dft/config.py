@@ -96,6 +96,14 @@ class TuneConfig(Contract):
     lora: LoraConfig | None = None
 
 
+class FurtherStageConfig(Contract):
+    """What a model that was trained otherwise goes on to learn from chats."""
+
+    name: str
+    checks: CheckConfig = CheckConfig()
+    tune: TuneConfig | None = Field(default=None, description="None: nothing")
+
+
 class SampleStageConfig(Contract):
     """The offline setting: the model's own answers to the training questions (paper DFT: 4 of each, temperature 1)."""
 

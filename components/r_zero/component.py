@@ -42,22 +42,49 @@ def r_zero_solver(store: str, config: str, seed: int, iteration: str, model: str
 
 
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
+def r_zero_decide(
+    store: str,
+    config: str,
+    seed: int,
+    base_scores: str,
+    first_scores: str,
+    second_scores: str = "",
+    third_scores: str = "",
+    fourth_scores: str = "",
+) -> str:
+    """Decide whether another iteration is played: `on` or `stop`. Its only output, as kfp.local resolves no other."""
+    from components.r_zero.stages import decide
+    from components.store.shell import ask
+
+    return ask(
+        decide, store=store, config=config, seed=seed, base_scores=base_scores, first_scores=first_scores,
+        second_scores=second_scores, third_scores=third_scores, fourth_scores=fourth_scores,
+    )[0]  # fmt: skip
+
+
+@dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def r_zero_select(
     store: str,
     config: str,
     seed: int,
+    base_scores: str,
     first: str,
-    second: str,
-    third: str,
     first_scores: str,
-    second_scores: str,
-    third_scores: str,
+    second: str = "",
+    second_scores: str = "",
+    third: str = "",
+    third_scores: str = "",
+    fourth: str = "",
+    fourth_scores: str = "",
+    fifth: str = "",
+    fifth_scores: str = "",
 ) -> str:
-    """Select: the best solver of the iterations, by held-out score."""
+    """Select: the best solver of the iterations that were played, by held-out score."""
     from components.r_zero.stages import select
     from components.store.shell import call
 
     return call(
-        select, store=store, config=config, seed=seed, first=first, second=second, third=third,
-        first_scores=first_scores, second_scores=second_scores, third_scores=third_scores,
+        select, store=store, config=config, seed=seed, base_scores=base_scores, first=first, second=second, third=third,
+        fourth=fourth, fifth=fifth, first_scores=first_scores, second_scores=second_scores, third_scores=third_scores,
+        fourth_scores=fourth_scores, fifth_scores=fifth_scores,
     )  # fmt: skip

@@ -16,6 +16,9 @@ from components.language.grpo_config import GrpoConfig, check_rollouts
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 
+MOST_ITERATIONS = 5
+"""That the pipeline holds; the paper plays 3, its public code 5."""
+
 
 class RewardConfig(Contract):
     """The challenger's reward: uncertainty less repetition."""
@@ -153,8 +156,17 @@ class SolverStageConfig(Contract):
         return self
 
 
+class StopConfig(Contract):
+    """When the held-out score has fallen so far that the run ends: below its best, base included."""
+
+    drop: float = Field(default=0.02, ge=0, le=1, description="fall of avg@n that is allowed; the paper saw 0.026")
+    patience: int = Field(default=1, ge=1, description="iterations in a row that must lie further below")
+
+
 class SelectStageConfig(Contract):
-    """Which iteration is published."""
+    """How many iterations are played, and which one is published."""
 
     name: str
     on: str = Field(default="test", description="the held-out set whose avg@n decides")
+    iterations: int = Field(default=3, ge=1, le=MOST_ITERATIONS, description="to play, unless the score falls")
+    stop: StopConfig = StopConfig()

@@ -6,7 +6,9 @@ Importing this file is cheap: what needs torch or vLLM is imported when a stage 
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Mapping
+from typing import Literal
 
 from components.r_zero.config import (
     ChallengerStageConfig,
@@ -21,6 +23,7 @@ from components.store.stage import Workspace, run_stage
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from data_contracts.lineage import Metric, StageRecord
+from data_contracts.scores import Scores
 
 MADE_BY_TRAINING = ("losses.jsonl", "rollouts.jsonl")
 SOURCES = ("components/r_zero", "components/language", "components/training", "data_contracts/r_zero.py",
@@ -92,42 +95,75 @@ def solver(
     )  # fmt: skip
 
 
+def decide(
+    store: Store,
+    config: SelectStageConfig,
+    seed: int,
+    base_scores: StageRecord,
+    first_scores: StageRecord,
+    second_scores: StageRecord | None = None,
+    third_scores: StageRecord | None = None,
+    fourth_scores: StageRecord | None = None,
+) -> tuple[Literal["on", "stop"]]:
+    """Whether another iteration is played after these. It publishes nothing: the scores say it all."""
+    from components.r_zero.select import plays_on
+
+    judged = (first_scores, second_scores, third_scores, fourth_scores)
+    on, why = plays_on(config, _scores(store, base_scores), [_scores(store, r) for r in judged if r is not None])
+    print(f"{'playing on' if on else 'the end'}: {why}", file=sys.stderr, flush=True)
+    return ("on" if on else "stop",)
+
+
 def select(
     store: Store,
     config: SelectStageConfig,
     seed: int,
+    base_scores: StageRecord,
     first: StageRecord,
-    second: StageRecord,
-    third: StageRecord,
     first_scores: StageRecord,
-    second_scores: StageRecord,
-    third_scores: StageRecord,
+    second: StageRecord | None = None,
+    second_scores: StageRecord | None = None,
+    third: StageRecord | None = None,
+    third_scores: StageRecord | None = None,
+    fourth: StageRecord | None = None,
+    fourth_scores: StageRecord | None = None,
+    fifth: StageRecord | None = None,
+    fifth_scores: StageRecord | None = None,
 ) -> StageRecord:
-    """The best solver of the iterations, by their scores: a model of its own, with the reason beside it."""
-    solvers = {"first": first, "second": second, "third": third}
-    judged = {"first": first_scores, "second": second_scores, "third": third_scores}
+    """The best solver of the iterations that were played, by their scores: a model of its own, with the reason beside
+    it."""
+    given = {"first": first, "second": second, "third": third, "fourth": fourth, "fifth": fifth}
+    solvers = {name: record for name, record in given.items() if record is not None}
+    every = (first_scores, second_scores, third_scores, fourth_scores, fifth_scores)
+    judged = dict(zip(solvers, (record for record in every if record is not None), strict=True))
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.r_zero.select import select
-        from data_contracts.scores import Scores
 
-        read = {
-            name: Scores.model_validate_json(ws.fetch(f"{name}_scores", "scores.json").read_bytes()) for name in judged
-        }
-        found = select(config, read, ws.out)
+        found = select(
+            config, _scores(store, base_scores), {name: _scores(store, record) for name, record in judged.items()},
+            ws.out,
+        )  # fmt: skip
         best = found.iterations[found.best]
         if solvers[best.name].version != best.model:
             raise ConfigurationError(f"the scores of {best.name} are those of {best.model}; judge each solver itself")
         for file in ws.fetch_tree(best.name).iterdir():
             if file.is_file() and file.name not in MADE_BY_TRAINING:
                 shutil.copyfile(file, ws.out / file.name)
-        return {"best": best.name, "model": best.model, "score": round(best.score.value, 4)}
+        metrics: dict[str, Metric] = {"best": best.name, "model": best.model, "score": round(best.score.value, 4)}
+        return metrics | ({"stopped": found.stopped} if found.stopped else {})
 
+    scores = {f"{name}_scores": record for name, record in judged.items()}
     return run_stage(
         store=store, stage="r_zero.select", kind="models", name=config.name,
-        inputs=solvers | {f"{name}_scores": record for name, record in judged.items()}, config=config, seed=seed,
+        inputs={"base_scores": base_scores, **solvers, **scores}, config=config, seed=seed,
         sources=("components/r_zero/select.py", "data_contracts"), build=build,
     )  # fmt: skip
+
+
+def _scores(store: Store, record: StageRecord) -> Scores:
+    ref = record.object("scores.json")
+    return Scores.model_validate_json(store.read(record.key_of(ref), ref.sha256))
 
 
 def _train(

@@ -26,6 +26,10 @@ class Recipe(Contract):
         of = self.cluster
         return Budget(gpu_hours=of.budget_gpu_hours, cpu_hours=of.budget_cpu_hours, seconds=self.estimates)
 
+    def plans(self, title: str) -> bool:
+        """Whether a run is expected to reach the task of this title: some pipelines hold branches for the rare case."""
+        return True
+
     @abstractmethod
     def stages(self) -> dict[str, Contract]:
         """The configuration of every stage, under the name of the pipelines' `<name>_config` parameters."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from components.store.errors import OrreryError
 from components.telemetry.charts import Curve, Interval, curves, intervals, small_multiples
-from components.telemetry.report import Block, Details, Figure, Row, Section, Table, Text
+from components.telemetry.report import Block, Details, Figure, Row, Section, Table, Text, Verdict
 from data_contracts.lineage import StageRecord
 from data_contracts.r_zero import Audit, LabelSummary, PoolSummary, Selection
 from data_contracts.rollouts import Example, RolloutSummary
@@ -35,8 +35,15 @@ def _selection(reader: Reader) -> Iterator[Block]:
         if record.stage != "r_zero.select":  # the published model bears it, too
             continue
         if (selection := reader.parse(record, "selection.json", Selection)) is not None:
-            best = selection.iterations[selection.best]
-            rows = [Interval(i.name, i.score.value, i.score.low, i.score.high) for i in selection.iterations]
+            best, played = selection.iterations[selection.best], len(selection.iterations)
+            if selection.stopped:
+                asked = f" of {selection.asked}" if selection.asked else ""
+                yield Verdict(f"Stopped after iteration {played}{asked}", "warn", [selection.stopped])
+            start = [("base", selection.base)] if selection.base else []
+            rows = [
+                Interval(name, score.value, score.low, score.high)
+                for name, score in [*start, *((i.name, i.score) for i in selection.iterations)]
+            ]
             yield Figure(
                 intervals(rows, "held-out avg@n, right % (95 % interval over problems)"),
                 caption=f"The best is {best.name}: {best.model}. Intervals that overlap are no proof of a difference.",

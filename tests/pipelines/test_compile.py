@@ -20,6 +20,14 @@ def numbered(task: str, count: int) -> list[str]:
     return [task, *(f"{task}-{n}" for n in range(2, count + 1))]
 
 
+CURRICULUM = [
+    *numbered("r-zero-challenger", 5), *numbered("r-zero-questions", 6), *numbered("r-zero-labels", 6),
+    *numbered("r-zero-solver", 6), *numbered("r-zero-decide", 4), *numbered("r-zero-select", 5),
+    *numbered("dft-evaluate", 12), *numbered("dft-further", 5), *numbered("release-language-gate", 5),
+    *numbered("release-language-publish", 5),
+]  # fmt: skip
+"""Five iterations, each with an end of its own if the score falls after it, and "base challenger"."""
+
 TASKS = {
     "episode_intake": ["robots-record", "agibot-intake"],
     "drop_intake": ["agibot-adopt", "agibot-plan", "agibot-examine", "agibot-join"],
@@ -53,14 +61,7 @@ TASKS = {
         *numbered("dft-train", 18), *numbered("dft-dpo", 3), *numbered("dft-online", 6),
         *numbered("dft-arms", 3), "dft-table",
     ],
-    "r_zero": [
-        "dft-problems", "dft-base", "r-zero-challenger", "r-zero-challenger-2", "r-zero-challenger-3",
-        "r-zero-questions", "r-zero-questions-2", "r-zero-questions-3", "r-zero-questions-4",
-        "r-zero-labels", "r-zero-labels-2", "r-zero-labels-3", "r-zero-labels-4",
-        "r-zero-solver", "r-zero-solver-2", "r-zero-solver-3", "r-zero-solver-4",
-        "dft-evaluate", "dft-evaluate-2", "dft-evaluate-3", "dft-evaluate-4", "dft-evaluate-5", "dft-evaluate-6",
-        "r-zero-select", "release-language-gate", "release-language-publish",
-    ],
+    "r_zero": ["dft-problems", "dft-base", *CURRICULUM],
     "r_zero_paper": [
         "dft-problems", "dft-base", *numbered("r-zero-challenger", 12), *numbered("r-zero-questions", 18),
         *numbered("r-zero-labels", 18), *numbered("r-zero-solver", 18), *numbered("dft-players", 3), "dft-table",

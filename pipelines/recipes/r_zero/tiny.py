@@ -45,6 +45,7 @@ def tiny() -> RZeroRecipe:
             grpo=GrpoConfig(prompts=32, group=5, updates=2, max_tokens=ANSWER_TOKENS),
             train=train(steps=24, batch_size=80, learning_rate=2e-4),
         ),
+        then_train=train(steps=200, batch_size=16, learning_rate=3e-4, warmup_steps=20, decay="cosine"),
         judge=Judge(samples=8, pass_at=(1, 8)),
         estimates=_ESTIMATES,
     )
@@ -79,7 +80,9 @@ _ESTIMATES = {
     "dft.evaluate": 70.0,
     "dft.players": 120.0,
     "dft.table": 5.0,
+    "r_zero.decide": 3.0,
     "r_zero.select": 5.0,
+    "dft.further": 3.0,
     "release.language-gate": 5.0,
     "release.language-publish": 10.0,
 }

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from typing import Literal
+
 from pydantic import Field, model_validator
 
+from components.dft.checks import CheckConfig
 from components.dft.config import (
     ArmsStageConfig,
     BaseStageConfig,
     EvaluateStageConfig,
+    FurtherStageConfig,
     ProblemsStageConfig,
     TableStageConfig,
     TuneConfig,
 )
+from components.dft.loss_config import LossConfig
 from components.language.config import ModelConfig, TokenizerConfig
 from components.language.grpo_config import GrpoConfig
 from components.r_zero.config import (
+    MOST_ITERATIONS,
     ChallengerStageConfig,
     Instruction,
     LabelConfig,
@@ -24,6 +31,7 @@ from components.r_zero.config import (
     RewardConfig,
     SelectStageConfig,
     SolverStageConfig,
+    StopConfig,
 )
 from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
@@ -39,13 +47,10 @@ class PlayerTraining(Contract):
     train: TrainConfig
 
 
-class RZeroRecipe(Recipe):
-    """Both players are the same network at first; every iteration has the same settings."""
+class Curriculum(Recipe):
+    """What R-Zero is whatever it starts from: both players are the same model at first; every iteration has the same
+    settings."""
 
-    problems: Problems = Field(description="the base's, and the held-out ones; no player ever sees their answers")
-    tokenizer: TokenizerConfig = TokenizerConfig()
-    model: ModelConfig = ModelConfig()
-    base_train: TrainConfig
     ask: Instruction = Field(description="what the challenger is told")
     solver_system: str = Field(default="", description="what the solver is told before a question")
     question: QuestionConfig = QuestionConfig()
@@ -56,52 +61,79 @@ class RZeroRecipe(Recipe):
     responses: int = Field(default=8000, ge=1, description="N, from which an iteration's questions are taken")
     label: LabelConfig = LabelConfig()
     solver: PlayerTraining
+    iterations: int = Field(default=3, ge=1, le=MOST_ITERATIONS, description="to play, unless the score falls")
+    stop: StopConfig = StopConfig()
+    then: Literal["none", "sft", "dft"] = Field(default="none", description="how the best solver learns from data then")
+    then_train: TrainConfig
+    checks: CheckConfig = Field(default=CheckConfig(), description="of that data")
     judge: Judge = Judge()
+    judged_on: str = Field(default="test", description="the held-out set whose avg@n decides")
     max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
 
-    def stages(self) -> dict[str, Contract]:
-        def name(part: str) -> str:
-            return f"r-zero-{self.name}-{part}"
+    @property
+    def chat_tokens(self) -> int:
+        """Tokens of a supervised chat."""
+        return self.question_tokens + self.answer_tokens
 
-        base = TuneConfig(name=name("base"), train=self.base_train, max_length=self.model.context)
-        challenger = ChallengerStageConfig(
-            name=name("challenger"), ask=self.ask, grpo=self.challenger.grpo, train=self.challenger.train,
-            reward=self.reward, question=self.question, samples=self.label.samples,
-            solver_system=self.solver_system, answer_tokens=self.answer_tokens,
-        )  # fmt: skip
+    def shared_stages(self) -> dict[str, Contract]:
+        """Of the stages that do not know where base and problems come from."""
+        name = self.stage_name
         labels = LabelStageConfig(
             name=name("labels"), label=self.label, solver_system=self.solver_system,
             max_tokens=self.answer_tokens, least=self.solver.grpo.prompts,
         )  # fmt: skip
-        evaluate = EvaluateStageConfig(name=name("scores"), max_tokens=self.answer_tokens, **dict(self.judge))
+        further = None
+        if self.then != "none":
+            further = TuneConfig(
+                name=name("further"), loss=LossConfig(variant=self.then), train=self.then_train,
+                max_length=self.chat_tokens,
+            )  # fmt: skip
         return {
-            "problems": ProblemsStageConfig(name=name("problems"), **dict(self.problems)),
-            "base": BaseStageConfig(
-                name=name("base"), problems=self.problems.base, tokenizer=self.tokenizer, model=self.model, tune=base
-            ),
-            "challenger": challenger,
-            "unpenalised": challenger.model_copy(
-                update={"reward": self.reward.model_copy(update={"repetition_weight": 0.0})}
+            "challenger": ChallengerStageConfig(
+                name=name("challenger"), ask=self.ask, grpo=self.challenger.grpo, train=self.challenger.train,
+                reward=self.reward, question=self.question, samples=self.label.samples,
+                solver_system=self.solver_system, answer_tokens=self.answer_tokens,
             ),
             "questions": PoolStageConfig(
                 name=name("questions"), ask=self.ask, responses=self.responses, max_tokens=self.question_tokens,
                 question=self.question,
             ),
             "labels": labels,
-            "unfiltered": labels.model_copy(update={"label": self.label.model_copy(update={"half_width": 0.5})}),
             "solver": SolverStageConfig(
                 name=name("solver"), grpo=self.solver.grpo, train=self.solver.train, solver_system=self.solver_system
             ),
-            "evaluate": evaluate,
-            "players": ArmsStageConfig(name=name("players"), evaluate=evaluate),
-            "table": TableStageConfig(name=name("table"), against=("base", "untrained", "first")),
-            "select": SelectStageConfig(name=name("best")),
-            "gate": LanguageGateConfig(policy=f"r-zero-{self.name}", max_drop=self.max_drop),
-            "publish": PublishConfig(policy=f"r-zero-{self.name}"),
+            "evaluate": self.evaluate,
+            "select": SelectStageConfig(
+                name=name("best"), on=self.judged_on, iterations=self.iterations, stop=self.stop
+            ),
+            "further": FurtherStageConfig(
+                name=name("further"), checks=self.checks.model_copy(update={"max_length": self.chat_tokens}),
+                tune=further,
+            ),
+            "publish": PublishConfig(policy=self.policy),
         }  # fmt: skip
 
+    @property
+    def evaluate(self) -> EvaluateStageConfig:
+        return EvaluateStageConfig(name=self.stage_name("scores"), max_tokens=self.answer_tokens, **dict(self.judge))
+
+    @property
+    def policy(self) -> str:
+        return f"r-zero-{self.name}".replace("_", "-")
+
+    def stage_name(self, part: str) -> str:
+        return f"{self.policy}-{part}"
+
+    def plans(self, title: str) -> bool:
+        """An iteration's tasks end with its number, those of the end after so many too."""
+        found = re.search(r"(after|best of)? ?([1-9])\??$", title, re.IGNORECASE)
+        if found is None:
+            return True
+        number = int(found[2])
+        return number == self.iterations if found[1] else number <= self.iterations
+
     @model_validator(mode="after")
-    def _agree(self) -> RZeroRecipe:
+    def _sampled_as_trained(self) -> Curriculum:
         for player, tokens in (("challenger", self.question_tokens), ("solver", self.answer_tokens)):
             training: PlayerTraining = getattr(self, player)
             if training.grpo.max_tokens != tokens:
@@ -110,5 +142,42 @@ class RZeroRecipe(Recipe):
                     f"{player}.grpo.max_tokens {training.grpo.max_tokens} is not {part}_tokens {tokens}, with which "
                     "the player is sampled afterwards; make them equal"
                 )
+        return self
+
+
+class RZeroRecipe(Curriculum):
+    """R-Zero from the small model of the embedded default, on generated problems."""
+
+    problems: Problems = Field(description="the base's, and the held-out ones; no player ever sees their answers")
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    base_train: TrainConfig
+
+    def stages(self) -> dict[str, Contract]:
+        name, shared = self.stage_name, self.shared_stages()
+        base = TuneConfig(name=name("base"), train=self.base_train, max_length=self.model.context)
+        return shared | {
+            "problems": ProblemsStageConfig(name=name("problems"), **dict(self.problems)),
+            "base": BaseStageConfig(
+                name=name("base"), problems=self.problems.base, tokenizer=self.tokenizer, model=self.model, tune=base
+            ),
+            "unpenalised": shared["challenger"].model_copy(
+                update={"reward": self.reward.model_copy(update={"repetition_weight": 0.0})}
+            ),
+            "unfiltered": shared["labels"].model_copy(
+                update={"label": self.label.model_copy(update={"half_width": 0.5})}
+            ),
+            "players": ArmsStageConfig(name=name("players"), evaluate=self.evaluate),
+            "table": TableStageConfig(name=name("table"), against=("base", "untrained", "first")),
+            "gate": LanguageGateConfig(policy=self.policy, max_drop=self.max_drop),
+        }  # fmt: skip
+
+    @model_validator(mode="after")
+    def _agree(self) -> RZeroRecipe:
+        if self.then != "none" and self.problems.train_examples < self.then_train.batch_size:
+            raise ValueError(
+                f"then={self.then} has {self.problems.train_examples} chats to learn from, fewer than one batch of "
+                f"{self.then_train.batch_size}; set problems.train_examples, e.g. to 4000"
+            )
         self.stages()  # each stage's own checks
         return self
