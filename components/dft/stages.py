@@ -104,12 +104,12 @@ def adopt_chats(store: Store, config: ChatsAdoptConfig, seed: int) -> StageRecor
     """Take chats to train on and sets of problems to judge by into the store: what `problems` is for generated ones."""
     if not config.sets:
         raise ConfigurationError("no set of problems is named to judge by; say --set sets.NAME=URI")
-    uploads = {"train": _upload(store, config.train, "data.uri")}
+    uploads = {"train": _upload(store, config.train, "data.uri")} if config.train else {}
     uploads |= {name: _upload(store, source, f"sets.{name}") for name, source in config.sets.items()}
     found = {name: {"fingerprint": upload.fingerprint} for name, upload in uploads.items()}
     effective = config.model_copy(
         update={
-            "train": config.train.model_copy(update=found["train"]),
+            "train": config.train and config.train.model_copy(update=found["train"]),
             "sets": {name: source.model_copy(update=found[name]) for name, source in config.sets.items()},
         }
     )
@@ -140,8 +140,8 @@ def validate(
     return run_stage(
         store=store, stage="dft.validate", kind="datasets", name=config.name,
         inputs={"problems": problems, "model": model}, config=config, seed=seed, build=build,
-        sources=("components/dft/validate.py", "components/dft/checks.py", "components/dft/reading.py",
-                 "components/language/tokenise.py", "data_contracts"),
+        sources=("components/dft/validate.py", "components/dft/checks.py", "components/dft/copies.py",
+                 "components/dft/reading.py", "components/language/tokenise.py", "data_contracts"),
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import itemgetter
@@ -132,7 +132,7 @@ def asked(question: str, system: str, tokenizer: PreTrainedTokenizerFast) -> lis
 
 def _prompt(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> list[int]:
     _refuse_special_text(messages, _special_tokens(tokenizer, len(tokenizer)))
-    text = _template(tokenizer, [message.model_dump() for message in messages], True)
+    text = _renderer(tokenizer)([message.model_dump() for message in messages], True)
     return list(_encode(text, tokenizer).ids)
 
 
@@ -185,13 +185,14 @@ def _refuse_special_text(messages: Sequence[Message], special: _Special) -> None
 
 def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> tuple[str, list[tuple[int, int]]]:
     """The chat as the template writes it, and (start, end) in characters of each of the assistant's turns."""
-    turns = [message.model_dump() for message in messages]
-    text = _template(tokenizer, turns, False)
+    turns = [{"role": message.role, "content": message.content} for message in messages]
+    render = _renderer(tokenizer)
+    text = render(turns, False)
     spans = []
     for position, turn in enumerate(turns):
         if turn["role"] == "assistant":
-            prompt = _template(tokenizer, turns[:position], True)
-            told = _template(tokenizer, turns[: position + 1], False) if position + 1 < len(turns) else text
+            prompt = render(turns[:position], True)
+            told = render(turns[: position + 1], False) if position + 1 < len(turns) else text
             for part, shown in (("the prompt of", prompt), ("the chat up to", told)):
                 if not text.startswith(shown):
                     raise Refused(
@@ -203,22 +204,24 @@ def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerFast) -> 
     return text, spans
 
 
-def _template(tokenizer: PreTrainedTokenizerFast, turns: list[dict[str, str]], prompt: bool) -> str:
+def _renderer(tokenizer: PreTrainedTokenizerFast) -> Callable[[list[dict[str, str]], bool], str]:
+    """Turns, and whether the assistant is to go on, as the chat template writes them."""
     if not tokenizer.chat_template:
         raise ConfigurationError(f"{_name(tokenizer)} has no chat template; set its chat_template, or choose another")
     # What `apply_chat_template` does in the end; its copies and checks of tools and documents take four times as long.
     template = _compile_jinja_template(tokenizer.get_chat_template())
-    try:
-        return str(
-            template.render(
-                messages=turns, tools=None, documents=None, add_generation_prompt=prompt, **tokenizer.special_tokens_map
-            )
-        )
-    except TemplateError as error:
-        message = " ".join(str(error).split())[:200]
-        raise Refused(
-            "language.template-refused", f"{_name(tokenizer)}'s chat template says: {message or 'nothing'}"
-        ) from error
+    shared = {"tools": None, "documents": None, **tokenizer.special_tokens_map}
+
+    def render(turns: list[dict[str, str]], prompt: bool) -> str:
+        try:
+            return str(template.render(messages=turns, add_generation_prompt=prompt, **shared))
+        except TemplateError as error:
+            message = " ".join(str(error).split())[:200]
+            raise Refused(
+                "language.template-refused", f"{_name(tokenizer)}'s chat template says: {message or 'nothing'}"
+            ) from error
+
+    return render
 
 
 def _encode(text: str, tokenizer: PreTrainedTokenizerFast) -> Encoding:

@@ -1,4 +1,4 @@
-"""The DFT loss from hidden states: memory against whole logits, time against TRL's own chunked path."""
+"""The DFT loss from hidden states against whole logits and TRL's own chunked path; the checks of chats."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from components.dft.checks import CheckConfig, check
 from components.dft.loss_config import LossConfig
 from components.dft.losses import fused_loss_sum
+from components.dft.reading import Row
+from components.language import tokenizer
+from components.language.config import ProblemsConfig, TokenizerConfig
+from components.language.problems import generate
+from components.language.tokenise import tokenise
 
 from .conftest import Table
 
@@ -24,6 +31,9 @@ SIZE = (32_768, 4096, 256)
 SIZES = [SIZE, (32_768, 512, 256), (8192, 1024, 256), (8192, 512, 1024), (1024, 4096, 256)]
 MOST_MEMORY = 1 / 4
 MOST_TIME = 1.1
+CHATS, HELD_OUT = 3000, 300
+MOST_CHECKING = 1.0
+"""Times tokenising the same chats, which training does anyway"""
 MEMORY = """
 import json, sys, torch
 from components.dft.loss_config import LossConfig
@@ -131,3 +141,24 @@ def test_the_fused_loss_is_small_and_fast(table: Table) -> None:
     memory, seconds = ratios[SIZE]
     assert memory <= MOST_MEMORY
     assert seconds <= MOST_TIME
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_chats_are_judged_in_less_time_than_they_are_tokenised(table: Table, tmp_path: Path) -> None:
+    """Against each other and against held-out problems; 100,000 of them should take seconds, not minutes."""
+    levels = (1, 2, 3)
+    fast = tokenizer.create(TokenizerConfig(), ProblemsConfig(levels=levels), 0, tmp_path)
+    train = [Row(f"train:{i}", c) for i, c in enumerate(islice(generate(ProblemsConfig(levels=levels), 1), CHATS))]
+    asked = islice(generate(ProblemsConfig(levels=levels, split="held-out"), 1), HELD_OUT)
+    held_out = [Row(f"test:{i}", c) for i, c in enumerate(asked)]
+
+    def judged() -> object:
+        return check(train, CheckConfig(max_length=512), held_out, fast)
+
+    def tokenised() -> object:
+        return [tokenise(row.example, fast, 512) for row in train if row.example]
+
+    ours, tokens = cpu_seconds(judged, tokenised, turns=3)
+    per_chat = f"{1000 * ours / CHATS:.2f} / {1000 * tokens / CHATS:.2f} = {ours / tokens:.2f}"
+    table("Chats of arithmetic problems, milliseconds each", [("checks / tokenising", per_chat)])
+    assert ours <= MOST_CHECKING * tokens

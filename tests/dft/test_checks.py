@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from components.dft import checks
 from components.dft.checks import CheckConfig, Checked, check
 from components.dft.reading import Row, read_chats
 from components.language.config import ProblemsConfig
@@ -289,6 +290,17 @@ def test_order(examples: list[ChatExample], shuffle: random.Random) -> None:
     for part in (one.accepted, one.quarantined):
         assert all(int(a.where[6:]) < int(b.where[6:]) for a, b in pairwise(part))
     assert len(one.accepted) + len(one.quarantined) == len(examples)
+
+
+def test_the_size_of_a_block_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if an n-gram reached from one chat into the next, or a finding went to a neighbour of its chat."""
+    drawn = list(islice(generate(ProblemsConfig(levels=(1,)), 4), 60))
+    copied = [*drawn, *drawn[:5], chat("", "x"), chat(QUESTION, ANSWER), chat(reword(QUESTION), ANSWER)]
+    held_out = rows(*drawn[20:24], chat(renumber(QUESTION)), chat(SHORT), name="test")
+    whole = judged(rows(*copied), held_out)
+    assert {"duplicate.held-out-prompt", "duplicate.same-chat", "language.empty-message"} <= whole.counts.keys()
+    monkeypatch.setattr(checks, "BLOCK", 1)
+    assert judged(rows(*copied), held_out) == whole
 
 
 def test_scripts_are_the_configuration_s() -> None:
