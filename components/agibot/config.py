@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from data_contracts.base import Contract
 from data_contracts.profile import Profile, load_profile
+from data_contracts.report import Decode
 
 
 class IntakeConfig(Contract):
@@ -20,6 +21,7 @@ class IntakeConfig(Contract):
     )
     calibration: bool = Field(default=True, description="every camera must have intrinsics and aligned extrinsics")
     repair: bool = Field(default=True, description="mend what can be mended provably; else such episodes are refused")
+    decode: Decode = Field(default="full", description="sampled: decode a few key frames of a video; finds less")
     profile: Profile = Field(default_factory=Profile, description="thresholds of a robot or task; a name loads one")
     chunk: int = Field(default=54, ge=1, description="steps over which `relative` action statistics are taken")
     strips: int = Field(default=12, ge=0, description="episodes of which a film strip is kept for reports")

@@ -21,16 +21,20 @@ from components.agibot.reading import Settings, read
 from components.store.files import write_atomic
 from data_contracts.base import Contract
 from data_contracts.reasons import Finding
-from data_contracts.report import EpisodeVerdict, Verdict
+from data_contracts.report import Decode, EpisodeVerdict, Verdict
 
 
 @dataclass(frozen=True)
 class Job:
-    """One episode to examine. With a `folder`, what publishing needs is kept there."""
+    """One episode to examine. With a `folder`, what publishing needs is kept there.
+
+    What lies in a store is brought to `scratch`, or else to `folder`.
+    """
 
     source: EpisodeSource
     settings: Settings
     folder: str = ""
+    scratch: str = ""
 
 
 class Examined(Contract):
@@ -42,6 +46,8 @@ class Examined(Contract):
     findings: tuple[Finding, ...] = ()
     instruction: str = ""
     frames: int = 0
+    decode: Decode = "full"
+    """how much of its videos was decoded"""
     repaired: tuple[str, ...] = ()
     motion: str = ""
     """hash of the quantised joint angles: equal for copies of an episode"""
@@ -79,7 +85,7 @@ def examine(job: Job) -> Examined:
         task_id=source.task_id, episode_id=source.episode_id, verdict=verdict, findings=found, frames=evidence.frames,
         instruction=source.entry.task_name if source.entry else "", repaired=tuple(reading.repaired),
         aggregates=_aggregates(evidence), **_likeness(evidence, settings.cameras[0]),
-        place=source.place(settings.cameras),
+        place=source.place(settings.cameras), decode=settings.decode,
         source_sha256=source.content(settings.cameras) if job.folder and verdict != "quarantined" else "",
     )  # fmt: skip
     if job.folder:

@@ -26,7 +26,9 @@ def take_in(ws: Workspace, config: IntakeConfig) -> dict[str, Metric]:
     raw, work = ws.inputs["raw"], ws.scratch / "episodes"
     work.mkdir(exist_ok=True)
     drop = open_adopted(ws.store, raw)
-    settings = make_settings(config.embodiment, config.cameras, config.calibration, config.repair, config.profile)
+    settings = make_settings(
+        config.embodiment, config.cameras, config.calibration, config.repair, config.profile, config.decode
+    )
     with progress(len(drop.episodes), "validating", "episodes") as bar:
         examined = examine_drop(drop, settings, work, advance=bar.advance)
     origin = {"prefix": raw.prefix, "fingerprint": raw.fingerprint}

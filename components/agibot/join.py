@@ -40,7 +40,9 @@ _LAYOUT = ("embodiment", "cameras", "calibration", "chunk")
 
 
 def settings_of(config: IntakeConfig) -> Settings:
-    return make_settings(config.embodiment, config.cameras, config.calibration, config.repair, config.profile)
+    return make_settings(
+        config.embodiment, config.cameras, config.calibration, config.repair, config.profile, config.decode
+    )
 
 
 def require_layout(config: IntakeConfig, parent: StageRecord) -> None:

@@ -15,6 +15,7 @@ from data_contracts.catalogue import finding
 from data_contracts.embodiment import Camera, Embodiment
 from data_contracts.profile import Profile
 from data_contracts.reasons import Finding
+from data_contracts.report import Decode
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Settings:
     calibration: bool = True
     repair: bool = True
     profile: Profile = field(default_factory=Profile)
+    decode: Decode = "full"
 
     @cached_property
     def robot(self) -> Embodiment:
@@ -51,6 +53,7 @@ def read(source: EpisodeSource, settings: Settings) -> Reading:
     evidence = Evidence(
         robot=settings.robot, allowed=profile.thresholds(settings.embodiment, source.task_id), entry=source.entry,
         depth=source.depth(), chains=profile.chains(settings.embodiment), skills=profile.skills,
+        sampled=settings.decode == "sampled",
     )  # fmt: skip
     reading = Reading(evidence)
     _read_arrays(source, settings, reading)
@@ -78,7 +81,7 @@ def _read_videos(source: EpisodeSource, settings: Settings, reading: Reading) ->
         blob, evidence = source.video(name), reading.evidence
         if blob is not None:
             evidence.videos[name], problems = read_video(
-                blob, settings.camera(name), evidence.frames, settings.robot.fps
+                blob, settings.camera(name), evidence.frames, settings.robot.fps, settings.decode
             )
             reading.findings += problems
         elif there:

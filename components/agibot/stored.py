@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -17,12 +17,13 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from components.agibot.blob import Blob
-from components.agibot.drop import Drop, EpisodeSource, inventory
+from components.agibot.drop import Drop, EpisodeSource, inventory, open_drop
 from components.agibot.examine import Job, stem
 from components.agibot.tar_index import TarIndex, index_blob
-from components.store.api import Store
-from components.store.errors import AlreadyExists, IntegrityError, NotFound
+from components.store.api import Stat, Store
+from components.store.errors import AlreadyExists, ConfigurationError, IntegrityError, NotFound
 from components.store.folder import FolderStore
+from components.store.open import open_store
 from data_contracts.lineage import ObjectRef, StageRecord
 
 INDICES = "datasets/tar-indices"
@@ -39,6 +40,34 @@ def open_adopted(store: Store, raw: StageRecord) -> Drop:
     Raises StoreError, and IntegrityError if a tar is not the one that was adopted.
     """
     return inventory((_blob(store, raw, ref) for ref in raw.objects), lambda tar: index_of(store, tar))
+
+
+def open_source(source: str, store: Callable[[], Store] = open_store) -> Drop:
+    """The inventory of a drop that nobody adopted: a folder or tar here, `s3://bucket/prefix`, or a place in `store`.
+
+    Of tars in a store, only headers are read. Raises ConfigurationError if nothing is there, StoreError.
+    """
+    local, scheme = Path(source).expanduser(), "://" in source
+    if not scheme and (local.exists() or local.is_absolute()):
+        return open_drop(local)
+    above, _, name = source.rstrip("/").rpartition("/")
+    place = open_store(above) if scheme else store()
+    prefix = name if scheme else source.strip("/")
+    found = list(place.list(prefix + "/"))
+    if not found and (single := place.stat(prefix)):
+        found, prefix = [single], prefix.rpartition("/")[0]
+    if not found:
+        raise ConfigurationError(
+            f"{source} is not there: it must be a folder or tar here, s3://bucket/prefix, or a place in {place.url}"
+        )
+    names = ((stat, stat.key.removeprefix(prefix + "/") if prefix else stat.key) for stat in found)
+    return inventory(_listed(place, stat, name) for stat, name in names)
+
+
+def _listed(store: Store, stat: Stat, name: str) -> Blob:
+    if isinstance(store, FolderStore):
+        return Blob(os.fspath(store.root / stat.key), 0, stat.size, name)
+    return Blob(stat.key, 0, stat.size, name, store.url)
 
 
 def _blob(store: Store, raw: StageRecord, ref: ObjectRef) -> Blob:
@@ -92,11 +121,11 @@ class Jobs(Sequence[Job]):
 
 
 def bring(job: Job) -> Job:
-    """The job with every file that it uses on this machine, below its folder."""
+    """The job with every file that it uses on this machine, below its scratch folder."""
     blobs = job.source.used(job.settings.cameras)
     if not any(blob.store for blob in blobs.values()):
         return job
-    folder = fetched(Path(job.folder), job.source)
+    folder = fetched(Path(job.scratch or job.folder), job.source)
     folder.mkdir(parents=True, exist_ok=True)
     parts = {tree: dict(files) for tree, files in job.source.parts.items()}
     for (tree, path), blob in blobs.items():

@@ -5,48 +5,55 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
 from components.agibot.across import compare
-from components.agibot.drop import Drop, EpisodeSource, open_drop
+from components.agibot.drop import Drop, EpisodeSource
 from components.agibot.examine import Examined, Job, Settings, examine, stem
 from components.agibot.pool import Failure, run_tasks
-from components.agibot.stored import Jobs, forget
+from components.agibot.stored import Jobs, forget, open_source
+from components.store.api import Store
 from components.store.errors import ConfigurationError
+from components.store.open import open_store
 from components.telemetry.progress import progress
 from data_contracts.catalogue import finding, thresholds
 from data_contracts.profile import Profile, load_profile
-from data_contracts.report import Summary, ValidationReport
+from data_contracts.report import WEAKER, Decode, Summary, ValidationReport
+
+CAMERAS = ("head_color", "hand_left_color", "hand_right_color")
+"""Those of every AgiBot G1 with grippers that show what it does."""
 
 
 def validate(
     source: Path | str,
     *,
     embodiment: str = "agibot_g1",
-    cameras: Sequence[str] = ("head_color", "hand_left_color", "hand_right_color"),
+    cameras: Sequence[str] = CAMERAS,
     calibration: bool = True,
     repair: bool = True,
     profile: str = "",
+    decode: Decode = "full",
     page: Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
+    store: Callable[[], Store] | None = None,
 ) -> ValidationReport:
-    """Validate the drop at `source`, a folder or a tar. Shows progress on stderr unless `quiet`.
+    """Validate the drop at `source`, as `open_source` finds it. Shows progress on stderr unless `quiet`.
 
-    With `page`, an HTML report with pictures is written there; it takes room for the usable episodes' arrays meanwhile.
+    What lies in a store is fetched episode by episode, and removed once it was examined. With `page`, an HTML report
+    with pictures is written there; it takes room for the usable episodes' arrays meanwhile.
     A finding that belongs to no episode is listed under episode_id -1 (and task_id -1 if it belongs to no task).
     Raises ConfigurationError if there is nothing at `source` or the embodiment, a camera or the profile is unknown.
     """
-    settings = make_settings(embodiment, cameras, calibration, repair, profile)
-    drop = open_drop(Path(source))
-    with TemporaryDirectory() if page else nullcontext() as folder:
-        work = Path(folder) if folder else None
+    settings = make_settings(embodiment, cameras, calibration, repair, profile, decode)
+    drop = open_source(str(source), store or open_store)
+    with TemporaryDirectory() as folder:
+        scratch, work = Path(folder) / "fetched", Path(folder) if page else None
         with progress(len(drop.episodes), "validating", "episodes", quiet=quiet) as bar:
-            examined = examine_drop(drop, settings, work, workers, lambda: bar.advance(1))
+            examined = examine_drop(drop, settings, work, workers, lambda: bar.advance(1), scratch)
         if page is not None:
             from components.agibot.page import intake_page
             from components.telemetry.report import write
@@ -56,12 +63,17 @@ def validate(
 
 
 def make_settings(
-    embodiment: str, cameras: Sequence[str], calibration: bool, repair: bool, profile: Profile | str = ""
+    embodiment: str,
+    cameras: Sequence[str],
+    calibration: bool,
+    repair: bool,
+    profile: Profile | str = "",
+    decode: Decode = "full",
 ) -> Settings:
     """Checked settings; a profile that is text names one, or a file. Raises ConfigurationError that lists the known."""
     try:
         known_profile = profile if isinstance(profile, Profile) else load_profile(profile) if profile else Profile()
-        settings = Settings(embodiment, tuple(cameras), calibration, repair, known_profile)
+        settings = Settings(embodiment, tuple(cameras), calibration, repair, known_profile, decode)
         known = [c.name for c in settings.robot.cameras]
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
@@ -77,12 +89,13 @@ def examine_drop(
     folder: Path | None = None,
     workers: int | None = None,
     advance: Callable[[], None] | None = None,
+    scratch: Path | None = None,
 ) -> list[Examined]:
     """Every episode's record in key order, then the findings about the drop itself. Equal drops give equal lists.
 
     With a `folder`, what publishing needs is kept there, and what an earlier start kept is not done again.
     """
-    examined = examine_episodes(list(drop.episodes.values()), settings, folder, workers, advance)
+    examined = examine_episodes(list(drop.episodes.values()), settings, folder, workers, advance, scratch)
     return compare(examined, settings) + about_drop(drop)
 
 
@@ -92,8 +105,12 @@ def examine_episodes(
     folder: Path | None = None,
     workers: int | None = None,
     advance: Callable[[], None] | None = None,
+    scratch: Path | None = None,
 ) -> list[Examined]:
-    """The record of each episode on its own, in the order of `sources`. Raises StoreError if one can't be brought."""
+    """The record of each episode on its own, in the order of `sources`. Raises StoreError if one can't be brought.
+
+    What is brought from a store stays in `folder` for publishing, or with `scratch` in that until it was examined.
+    """
     done = dict[int, Examined]()
     for number, source in enumerate(sources):
         if folder is not None and (known := _kept(folder, *source.key)) is not None:
@@ -101,11 +118,13 @@ def examine_episodes(
     missing = [n for n in range(len(sources)) if n not in done]
     for _ in done if advance else ():
         advance()  # type: ignore[misc]
-    with Jobs([Job(sources[n], settings, str(folder or "")) for n in missing]) as jobs:
+    with Jobs([Job(sources[n], settings, str(folder or ""), str(scratch or "")) for n in missing]) as jobs:
         for position, result in run_tasks(examine, jobs, _deadline, workers):
             number = missing[position]
             done[number] = _crashed(jobs[position], result) if isinstance(result, Failure) else result
-            if folder is not None and not done[number].usable:
+            if scratch is not None:
+                forget(scratch, sources[number])
+            elif folder is not None and not done[number].usable:
                 forget(folder, sources[number])
             if advance:
                 advance()
@@ -131,7 +150,7 @@ def _crashed(job: Job, failure: Failure) -> Examined:
     names = f"task {source.task_id}, episode {source.episode_id}"
     found = finding("archive.reader-crashed", f"{names} can't be read: {failure.message}", next_blob(job))
     return Examined(
-        task_id=source.task_id, episode_id=source.episode_id, verdict="quarantined",
+        task_id=source.task_id, episode_id=source.episode_id, verdict="quarantined", decode=job.settings.decode,
         findings=(*source.findings, found), instruction=source.entry.task_name if source.entry else "",
     )  # fmt: skip
 
@@ -159,7 +178,10 @@ def report(source: str, examined: Iterable[Examined], settings: Settings) -> Val
         accepted=counts["accepted"], repaired=counts["repaired"], quarantined=counts["quarantined"],
         frames=frames, seconds=round(frames / settings.robot.fps, 6),
     )  # fmt: skip
-    return ValidationReport(source=source, episodes=tuple(e.as_verdict() for e in episodes), summary=summary)
+    return ValidationReport(
+        source=source, episodes=tuple(e.as_verdict() for e in episodes), summary=summary, decode=settings.decode,
+        weaker=WEAKER[settings.decode],
+    )  # fmt: skip
 
 
 def count_reasons(examined: Iterable[Examined], severity: str = "error") -> dict[str, int]:

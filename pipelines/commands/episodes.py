@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.commands.common import JsonOption, print_json, print_table
+from pipelines.commands.common import JsonOption, StoreOption, open_store, print_json, print_table
+
+if TYPE_CHECKING:
+    from data_contracts.report import ValidationReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Robot episodes: record, validate.")
 
@@ -65,34 +69,71 @@ def record(
 @app.command("validate", epilog="Example: orrery episodes validate drop --json")
 def validate(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="A raw drop: a folder with task_info and its parts.")
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A raw drop: a folder with task_info and its parts, a tar, s3://bucket/prefix, or a place in the "
+            "store.",
+        ),
     ],
     embodiment: Annotated[str, typer.Option("--embodiment", help="The robot.")] = "agibot_g1",
+    cameras: Annotated[
+        list[str] | None,
+        typer.Option("--camera", metavar="NAME", help="A camera that every episode must have; may be given again."),
+    ] = None,
     profile: Annotated[
         str, typer.Option("--profile", help="A team's own thresholds: a JSON file, or 'simulation'.")
     ] = "",
+    decode: Annotated[
+        Literal["full", "sampled"],
+        typer.Option(
+            "--decode",
+            help="full decodes every frame. sampled counts packets and decodes at most eight key frames of each video: "
+            "ten times faster on episodes of a minute. It misses damage and black, blurred or frozen pictures between "
+            "those, swapped hands, and depth images that are not among eight.",
+        ),
+    ] = "full",
     repair: Annotated[bool, typer.Option("--repair/--no-repair", help="Mend what can be mended provably.")] = True,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Also write a report with pictures there.")
     ] = None,
+    store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every episode of a raw drop. Exit code 1 if one must be quarantined."""
     from components.agibot import validate as intake
 
-    report = intake.validate(source, embodiment=embodiment, profile=profile, repair=repair, page=html)
+    report = intake.validate(
+        source, embodiment=embodiment, cameras=cameras or intake.CAMERAS, profile=profile, decode=decode, repair=repair,
+        page=html, store=lambda: open_store(store),
+    )  # fmt: skip
     if as_json:
         print_json(report.model_dump(mode="json"))
     else:
-        rows = [
-            (e.task_id, e.episode_id, e.verdict, f.code if f else "", f.message if f else "", f.where if f else "")
-            for e in report.episodes
-            for f in (e.findings or (None,))
-        ]
-        print_table(("task", "episode", "verdict", "reason", "what was found", "where"), rows, "no episodes")
-        total = report.summary
-        print(f"{total.accepted} accepted, {total.repaired} repaired, {total.quarantined} quarantined")
+        _print(report)
     raise typer.Exit(1 if report.summary.quarantined else 0)
+
+
+def _print(report: ValidationReport) -> None:
+    """What was found, the reasons by frequency, and the sums. Episodes without a finding are only counted."""
+    rows = [
+        (e.task_id, e.episode_id, e.verdict, f.severity, f.code, f.message, f.where)
+        for e in report.episodes
+        for f in e.findings
+    ]
+    columns = ("task", "episode", "verdict", "severity", "reason", "what was found", "where")
+    print_table(columns, rows, "nothing was found")
+    reasons = Counter((f.severity, f.code) for e in report.episodes for f in {f.code: f for f in e.findings}.values())
+    if reasons:
+        print()
+        ordered = sorted(reasons.items(), key=lambda item: (item[0][0], -item[1], item[0][1]))
+        print_table(("severity", "reason", "episodes"), [(*key, count) for key, count in ordered], "")
+    if report.weaker:
+        print(f"\n{report.decode} decoding: what was checked on samples, or not at all")
+        print_table(("reason", "how"), sorted(report.weaker.items()), "")
+    total = report.summary
+    minutes = f"{total.frames} usable frames, {total.seconds / 60:.1f} minutes"
+    print(f"{total.accepted} accepted, {total.repaired} repaired, {total.quarantined} quarantined; {minutes}")
 
 
 def _plan(text: str) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from components.robots.config import RecordConfig, TaskPlan
 from components.robots.record import record_drop, usable_cores
 from data_contracts.catalogue import catalogue
 from data_contracts.profile import Profile
+from data_contracts.report import Decode
 
 from .conftest import RawDrop, RawEpisode
 from .faults import FAULTS, Fault
@@ -51,6 +53,8 @@ ALONG = {
     "video.hands-swapped": {"video.frozen"},
 }
 """What a fault brings along because it is the same defect seen from another side."""
+BETWEEN_KEY_FRAMES = {"video.black", "video.blurred", "video.frozen", "video.hands-swapped"}
+"""What sampled decoding may miss: how much of it is found depends on where it lies."""
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +73,11 @@ def settings(robot: str = ROBOTS[0]) -> Settings:
     return make_settings(robot, VIEWS, True, True, "simulation")
 
 
-def codes(raw: RawEpisode) -> set[str]:
+def codes(raw: RawEpisode, decode: Decode = "full") -> set[str]:
     """Reasons of errors and warnings that an episode gets."""
     (source,) = open_drop(raw.root).episodes.values()
-    return {f.code for f in examine(Job(source, settings())).findings if f.severity != "info"}
+    found = examine(Job(source, replace(settings(), decode=decode)))
+    return {f.code for f in found.findings if f.severity != "info"}
 
 
 def copy_of(drop: RawDrop, rng: np.random.Generator, folder: Path) -> RawEpisode:
@@ -82,27 +87,36 @@ def copy_of(drop: RawDrop, rng: np.random.Generator, folder: Path) -> RawEpisode
     return drop.copy(folder, [chosen]).episodes[0]
 
 
+@pytest.mark.parametrize("decode", ["full", "sampled"])
 @pytest.mark.parametrize("robot", ROBOTS)
-def test_sound_episodes_get_no_error_and_no_warning(sound: dict[str, RawDrop], robot: str) -> None:
-    asked = settings(robot)
+def test_sound_episodes_get_no_error_and_no_warning(sound: dict[str, RawDrop], robot: str, decode: Decode) -> None:
+    asked = replace(settings(robot), decode=decode)
     examined = compare([examine(Job(s, asked)) for s in open_drop(sound[robot].root).episodes.values()], asked)
     assert [f for e in examined for f in e.findings if f.severity != "info"] == []
 
 
 @pytest.mark.slow
 def test_every_fault_is_found_alone(sound: dict[str, RawDrop], tmp_path: Path) -> None:
-    """At the slightest strength and at the largest; nothing else is found but what belongs to it."""
+    """At the slightest strength and at the largest; nothing else is found but what belongs to it.
+
+    Sampled decoding finds the same, but for what lies between its key frames.
+    """
     table: dict[str, Counter[str]] = {}
+    sampled: dict[str, Counter[str]] = {}
     for number, fault in enumerate(FAULTS):
         for strength in STRENGTHS:
             rng = np.random.default_rng([SEED, number, int(100 * strength)])
             raw = copy_of(sound[ROBOTS[0]], rng, tmp_path / f"{number}-{strength}")
             fault.inject(raw, rng, strength)
             table.setdefault(fault.code, Counter()).update(codes(raw))
-    print(confusion(table))
+            sampled.setdefault(fault.code, Counter()).update(codes(raw, "sampled"))
+    print(confusion(table), "sampled decoding", confusion(sampled), sep="\n")
     assert {code: found[code] for code, found in table.items()} == {fault.code: len(STRENGTHS) for fault in FAULTS}
     strangers = {code: set(found) - {code} - ALONG.get(code, set()) for code, found in table.items()}
     assert {code: found for code, found in strangers.items() if found} == {}
+    missed = {code for code, found in sampled.items() if found[code] < len(STRENGTHS)}
+    assert missed <= BETWEEN_KEY_FRAMES
+    assert all(set(found) <= set(table[code]) for code, found in sampled.items()), "nothing that is not there"
 
 
 @pytest.mark.slow

@@ -11,12 +11,16 @@ import pytest
 
 from components.agibot.blob import Blob, opened
 from components.agibot.config import AdoptConfig
+from components.agibot.drop import files_below
 from components.agibot.examine import Job
 from components.agibot.reading import Settings
 from components.agibot.stages import adopt
 from components.agibot.stored import INDICES, bring, local_video, open_adopted
+from components.agibot.validate import validate
 from components.store.api import Store
-from components.store.errors import IntegrityError
+from components.store.errors import ConfigurationError, IntegrityError
+
+from .conftest import RawEpisode
 
 SETTINGS = Settings("agibot_g1", ("head_color",))
 VIDEO = os.urandom(70_000)
@@ -84,3 +88,19 @@ def test_a_file_that_was_changed_is_not_brought(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match="f is not what was adopted"):
         blob.bring(tmp_path / "g")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f"]
+
+
+def test_a_drop_in_a_store_is_validated_where_it_lies(store: Store, one: RawEpisode, tmp_path: Path) -> None:
+    """By its place in the store or its URL, as files or as a tar: the same findings, and nothing is written there."""
+    opened.cache_clear()
+    one.files.video("head_color").write_bytes(b"no video")
+    for path, name in files_below(one.root):
+        store.create(f"raw/lab/{name}", path.read_bytes())
+    store.create("raw/lab.tar", tar({name: path.read_bytes() for path, name in files_below(one.root)}))
+    keys = [stat.key for stat in store.list("")]
+    for source in ("raw/lab", "raw/lab.tar", f"{store.url}/raw/lab/", f"{store.url}/raw/lab.tar"):
+        found = validate(source, cameras=["head_color"], workers=1, quiet=True, store=lambda: store).episodes
+        assert [(e.verdict, [f.code for f in e.findings]) for e in found] == [("quarantined", ["video.unreadable"])]
+    assert [stat.key for stat in store.list("")] == keys
+    with pytest.raises(ConfigurationError, match="raw/la is not there"):
+        validate("raw/la", quiet=True, store=lambda: store)

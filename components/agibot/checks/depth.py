@@ -30,8 +30,9 @@ def check_depth(evidence: Evidence) -> Iterator[Finding]:
         gap = f", frame {missing[0]} is missing" if missing else ""
         message = f"{len(numbers)} depth images for {count} frames{gap}"
         yield finding("depth.frame-count", message, f"depth, frame {missing[0]}" if missing else "depth")
-    for name, blob in sorted(images.items()):
-        problem = _problem(blob)
+    names = sorted(images)
+    for name in _spread(names) if evidence.sampled else names:
+        problem = _problem(images[name])
         if problem:
             yield finding("depth.format", f"{name} {problem}", f"depth/{name}")
             return
@@ -42,9 +43,7 @@ def _check_holes(images: dict[str, Blob], most: float) -> Iterator[Finding]:
     """How much of the images holds no depth, judged by a few of them: decoding all would cost more than the videos."""
     from PIL import Image
 
-    names = sorted(images)
-    chosen = [names[i] for i in np.unique(np.linspace(0, len(names) - 1, SAMPLES).round().astype(int))]
-    empty = []
+    chosen, empty = _spread(sorted(images)), []
     for name in chosen:
         with images[name].open() as stream:
             try:
@@ -57,6 +56,10 @@ def _check_holes(images: dict[str, Blob], most: float) -> Iterator[Finding]:
     if share > most:
         message = f"{share:.0%} of the pixels of {len(chosen)} depth images hold no depth; up to {most:.0%} is usual"
         yield finding("depth.holes", message, f"depth/{chosen[int(np.argmax(empty))]}")
+
+
+def _spread(names: list[str]) -> list[str]:
+    return [names[i] for i in np.unique(np.linspace(0, len(names) - 1, SAMPLES).round().astype(int))]
 
 
 def _problem(blob: Blob) -> str:

@@ -19,17 +19,25 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass
 class VideoInfo:
-    """What was seen of one video; N frames came out of it."""
+    """What was seen of one video of N frames, M of which were looked at: all of them, or in sampled decoding a few."""
 
     frames: int = 0
+    """N: those that came out of the decoder, or in sampled decoding the packets"""
+    at: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(M,) which frames were looked at, in order"""
     samples: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     """(S, 120, 160, 3) RGB, evenly spread"""
     points: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
-    """(N, h, w) brightness on a coarse grid"""
+    """(M, h, w) brightness on a coarse grid"""
     brightness: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """(N,) mean, 0 black .. 255 white"""
+    """(M,) mean, 0 black .. 255 white"""
     sharpness: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
-    """(N,) mean squared difference of neighbouring pixels"""
+    """(M,) mean squared difference of neighbouring pixels"""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every frame was looked at."""
+        return len(self.at) == self.frames
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Evidence:
     depth: dict[str, Blob] = field(default_factory=dict)
     chains: tuple[Chain, Chain] | None = None
     skills: tuple[str, ...] = ()
+    sampled: bool = False
+    """of pictures, a few are looked at"""
 
     def arm_joints(self) -> NDArray[np.float64] | None:
         """(N, 2, J) measured joint angles, left arm first."""

@@ -16,11 +16,11 @@ from data_contracts.reasons import Finding
 
 
 def check_pictures(evidence: Evidence) -> Iterator[Finding]:
-    """All checks of this file, over videos of which every frame was decoded."""
+    """All checks of this file, over the frames that were looked at. Swapped hands are only seen where those are all."""
     joints, moving = evidence.arm_joints(), {}
     for name, info in evidence.videos.items():
         where = f"videos/{name}.mp4"
-        if len(info.points) != info.frames or info.frames < 2:
+        if len(info.points) != len(info.at) or len(info.at) < 2:
             continue
         yield from check_black(name, info, where, evidence.allowed)
         yield from check_blurred(name, info, where, evidence.allowed)
@@ -28,7 +28,8 @@ def check_pictures(evidence: Evidence) -> Iterator[Finding]:
             arms = [arm for arm, side in enumerate(SIDES) if name.startswith(f"hand_{side}")]
             own = joints[:, arms or [0, 1]].reshape(len(joints), -1)
             yield from check_frozen(name, info, own, where, evidence.allowed)
-            moving[name] = changes(info)
+            if info.whole:
+                moving[name] = changes(info)
     positions = evidence.arrays.get(POSITION)
     names = [f"hand_{side}_color" for side in SIDES]
     if positions is not None and all(name in moving for name in names):
@@ -36,7 +37,7 @@ def check_pictures(evidence: Evidence) -> Iterator[Finding]:
 
 
 def changes(info: VideoInfo) -> NDArray[np.float64]:
-    """(N - 1,) mean change of brightness from frame to frame."""
+    """(M - 1,) mean change of brightness from one frame that was looked at to the next."""
     points = info.points.reshape(len(info.points), -1)
     bigger = np.maximum(points[1:], points[:-1]) - np.minimum(points[1:], points[:-1])
     return bigger.mean(axis=1)
@@ -45,18 +46,21 @@ def changes(info: VideoInfo) -> NDArray[np.float64]:
 def check_black(name: str, info: VideoInfo, where: str, allowed: Thresholds) -> Iterator[Finding]:
     black = info.brightness < allowed.black_level
     if black.mean() > allowed.black_share:
-        message = f"{name} is black at {int(black.sum())} of {len(black)} frames"
-        yield finding("video.black", message, f"{where}, {frames(black)}")
+        message = f"{name} is black at {int(black.sum())} of {_looked_at(info)}"
+        yield finding("video.black", message, f"{where}, {frames(_at(info, black))}")
 
 
 def check_blurred(name: str, info: VideoInfo, where: str, allowed: Thresholds) -> Iterator[Finding]:
     """Runs of frames with far less detail than the video has elsewhere; black ones are reported as such."""
     usual = float(np.median(info.sharpness))
     dull = (info.sharpness < allowed.blurred_share * usual) & (info.brightness >= allowed.black_level)
-    bad = _long(dull, allowed.blurred_frames)
+    bad = np.zeros(len(dull), bool)
+    for start, end in runs(dull):
+        bad[start:end] = info.at[end - 1] - info.at[start] + 1 >= allowed.blurred_frames
     if bad.any():
-        message = f"{name} has {info.sharpness[bad].min() / usual:.0%} of its usual detail at {int(bad.sum())} frames"
-        yield finding("video.blurred", message, f"{where}, {frames(bad)}")
+        least = info.sharpness[bad].min() / usual
+        message = f"{name} has {least:.0%} of its usual detail at {int(bad.sum())} of {_looked_at(info)}"
+        yield finding("video.blurred", message, f"{where}, {frames(_at(info, bad))}")
 
 
 def check_frozen(name: str, info: VideoInfo, joints: Array, where: str, allowed: Thresholds) -> Iterator[Finding]:
@@ -64,21 +68,23 @@ def check_frozen(name: str, info: VideoInfo, joints: Array, where: str, allowed:
 
     A blank table under a moving hand looks the same too, so a run counts if the pictures go on with a jump, or if it
     lasts to the end of a video that is lively elsewhere or nowhere. An encoder that repeats a picture changes it a
-    little at key frames: a lone step ends no run.
+    little at key frames: a lone step ends no run. A sensor's jump is no motion, so that no step counts for much.
     """
     steps = changes(info)
     still = (steps < allowed.frozen_level) & (info.brightness[1:] >= allowed.black_level)
     usual = float(np.median(steps[~still])) if not still.all() else np.inf
-    still[1:-1] |= still[:-2] & still[2:] & (steps[1:-1] < usual)
-    moves = np.minimum(np.abs(np.diff(joints, axis=0)), allowed.frozen_travel_rad / 4)  # a sensor's jump is no motion
-    travel = np.concatenate([np.zeros((1, joints.shape[1])), np.cumsum(moves, axis=0)])
-    bad = np.zeros(len(still), bool)
+    if info.whole:
+        still[1:-1] |= still[:-2] & still[2:] & (steps[1:-1] < usual)
+    most = allowed.frozen_travel_rad / 4
+    path = np.cumsum(np.diff(joints, axis=0, prepend=joints[:1]).clip(-most, most), axis=0)
+    travel = np.cumsum(np.abs(np.diff(path[info.at], axis=0, prepend=path[info.at[:1]])), axis=0)
+    bad = np.zeros(info.frames - 1, bool)
     for start, end in runs(still):
         moved = (travel[end] - travel[start]).max() > allowed.frozen_travel_rad
-        if end - start >= allowed.frozen_frames and moved:
+        if info.at[end] - info.at[start] >= allowed.frozen_frames and moved:
             ahead = usual if end == len(still) else steps[end]
             least = allowed.frozen_level if end == len(still) else usual
-            bad[start:end] = ahead > allowed.frozen_jump * least
+            bad[info.at[start] : info.at[end]] = ahead > allowed.frozen_jump * least
     if bad.any():
         message = f"{name} shows the same picture for {int(bad.sum())} frames while joints move"
         yield finding("video.frozen", message, f"{where}, {frames(after(bad))}")
@@ -104,9 +110,12 @@ def check_hands(moving: list[Array], positions: Array, allowed: Thresholds) -> I
         yield finding("video.hands-swapped", message, "videos/hand_left_color.mp4, videos/hand_right_color.mp4")
 
 
-def _long(mask: NDArray[np.bool_], least: int) -> NDArray[np.bool_]:
-    """`mask` without runs shorter than `least`."""
-    out = np.zeros_like(mask)
-    for start, end in runs(mask):
-        out[start:end] = end - start >= least
+def _looked_at(info: VideoInfo) -> str:
+    return f"{info.frames} frames" if info.whole else f"{len(info.at)} frames that were decoded"
+
+
+def _at(info: VideoInfo, looked_at: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(N,) from (M,)."""
+    out = np.zeros(info.frames, bool)
+    out[info.at[looked_at]] = True
     return out

@@ -1,4 +1,6 @@
-"""Videos: decoded from first to last frame, counted, measured. A container's own frame count is no evidence.
+"""Videos: decoded from first to last frame, counted, measured; or, sampled, demuxed and some key frames decoded.
+
+A container's own frame count is no evidence.
 
 The file comes from outside: only the MP4 demuxer is offered (a playlist that calls itself .mp4 opens nothing else),
 image sizes are bounded before anything is decoded, and so is the number of frames.
@@ -10,28 +12,29 @@ from typing import Any
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from components.agibot.blob import Blob
 from components.agibot.checks.evidence import VideoInfo
+from components.agibot.checks.seen import Seen
 from data_contracts.catalogue import finding, thresholds
 from data_contracts.embodiment import Camera
 from data_contracts.reasons import Finding
+from data_contracts.report import Decode
 
 SAMPLES = 8
 """Frames of each video that are looked at for statistics and film strips, evenly spread."""
 SAMPLE_SIZE = (160, 120)
-ROW_STEP = 16
-"""Every 16th row of a frame is looked at, and every 16th point of it."""
-BATCH = 32
-PLANAR = ("yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "nv12", "gray")
-"""Formats whose first plane is 8 bits of brightness; others are converted."""
 FORMAT = "mov"
 """FFmpeg's name of the MP4 demuxer."""
 CODECS = ("av1", "h264", "hevc", "mpeg4", "vp9")
 """What a dataset's MP4 files may hold: QuickTime, which the demuxer also reads, carries codecs that MP4 can't."""
+
+
+_SHRINK = VideoReformatter()
+"""Kept, as its tables cost more to make than a picture to shrink. A process examines one episode at a time."""
 
 
 class _Stop(Exception):
@@ -42,8 +45,10 @@ class _Stop(Exception):
         self.finding_code = code
 
 
-def read_video(blob: Blob, camera: Camera, count: int, fps: int) -> tuple[VideoInfo, list[Finding]]:
-    """Decode the whole video of an episode of `count` frames (0: not known). Never raises for its content."""
+def read_video(
+    blob: Blob, camera: Camera, count: int, fps: int, decode: Decode = "full"
+) -> tuple[VideoInfo, list[Finding]]:
+    """Read the video of an episode of `count` frames (0: not known). Never raises for its content."""
     info, findings = VideoInfo(), []
     where = blob.name
     if blob.size == 0:
@@ -52,7 +57,8 @@ def read_video(blob: Blob, camera: Camera, count: int, fps: int) -> tuple[VideoI
         with blob.open() as file, _container(file) as container:
             stream = _stream(container, camera)
             findings += _check_stream(stream, camera, fps, where)
-            times = _decode(container, stream, info, count, camera.name)
+            read = _sample if decode == "sampled" else _decode
+            times = read(container, stream, info, count, camera.name)
             findings += _check_times(times, stream, camera, fps, where)
     except _Stop as stop:
         return info, [*findings, finding(stop.finding_code, str(stop), where)]
@@ -108,8 +114,7 @@ def _check_stream(stream: VideoStream, camera: Camera, fps: int, where: str) -> 
 def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, name: str) -> list[int]:
     """Decode every frame into `info`; the packets' times in units of the stream's time base."""
     wanted = set(np.linspace(0, count - 1, min(SAMPLES, count)).round().astype(int).tolist())
-    most, times, samples = 2 * count + 1000 if count else thresholds().max_frames, [], []
-    seen, shrink = _Seen(stream), VideoReformatter()
+    most, times, samples, seen = _most(count), [], [], Seen(stream)
     try:
         for packet in container.demux(stream):
             if packet.pts is not None and packet.size:
@@ -118,8 +123,7 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
                 if frame.is_corrupt:
                     raise _Stop("video.undecodable", f"{name}: frame {info.frames} of {count} is corrupt")
                 if info.frames in wanted:
-                    small = shrink.reformat(frame, *SAMPLE_SIZE, format="rgb24", threads=1)
-                    samples.append(small.to_ndarray())
+                    samples.append(_small(frame))
                 seen.add(frame)
                 info.frames += 1
             if info.frames > most:
@@ -128,50 +132,72 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
     except av.FFmpegError as error:
         message = f"{name}: frame {info.frames} of {count} can't be decoded: {_short(error)}"
         raise _Stop("video.undecodable", message) from None
+    info.at = np.arange(info.frames)
     if samples:
         info.samples = np.stack(samples)
     return times
 
 
-class _Seen:
-    """Measures frames as they come, a batch at a time: a few rows of brightness of each, copied from the decoder."""
+def _sample(container: Any, stream: VideoStream, info: VideoInfo, count: int, name: str) -> list[int]:
+    """Decode some key frames into `info`, the first and the last among them; the packets' times as `_decode` gives."""
+    times: list[int] = []
+    keys: list[int] = []
+    most = _most(count)
+    promised = {e.timestamp for e in stream.index_entries if e.is_keyframe}  # the parser finds none in damaged packets
+    try:
+        for packet in container.demux(stream):
+            if packet.pts is None or not packet.size:
+                continue
+            if packet.is_corrupt:
+                raise _Stop("video.undecodable", f"{name}: packet {len(times)} of {count} is cut off")
+            times.append(packet.pts)
+            if packet.is_keyframe or packet.dts in promised:
+                keys.append(packet.pts)
+            if len(times) > most:
+                raise _Stop("video.frame-count", f"{name} has more than {most} packets, the episode {count}")
+    except av.FFmpegError as error:
+        raise _Stop("video.undecodable", f"{name}: packet {len(times)} of {count}: {_short(error)}") from None
+    info.frames, shown = len(times), np.sort(np.asarray(times, np.int64))
+    if not keys or keys[0] != shown[0]:
+        raise _Stop("video.undecodable", f"{name} does not begin with a key frame")
+    chosen = [keys[n] for n in np.unique(np.linspace(0, len(keys) - 1, SAMPLES).round().astype(int))]
+    info.at, seen, samples = np.searchsorted(shown, chosen), Seen(stream), []
+    for at, pts in zip(info.at, chosen, strict=True):
+        frame = _key_frame(container, stream, pts, f"{name}: frame {at} of {count}")
+        samples.append(_small(frame))
+        seen.add(frame)
+    seen.finish(info)
+    info.samples = np.stack(samples)
+    return times
 
-    def __init__(self, stream: VideoStream) -> None:
-        context = stream.codec_context
-        self._shape = (-(-context.height // ROW_STEP), context.width)
-        self._batch = np.empty((BATCH, *self._shape), np.uint8)
-        self._filled = 0
-        self._parts: list[tuple[NDArray[Any], ...]] = []
 
-    def add(self, frame: Any) -> None:
-        if frame.format.name not in PLANAR:
-            frame = frame.reformat(format="yuv420p")
-        plane = frame.planes[0]
-        picture = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height : ROW_STEP, : plane.width]
-        if picture.shape != self._shape:  # of another size than its stream says: it can't be compared with the others
-            return
-        self._batch[self._filled] = picture
-        self._filled += 1
-        if self._filled == BATCH:
-            self._measure()
+def _key_frame(container: Any, stream: VideoStream, pts: int, what: str) -> Any:
+    """The key frame at `pts`, decoded from its packet alone."""
+    context = stream.codec_context
+    try:
+        container.seek(pts, stream=stream)
+        packet = next((p for p in container.demux(stream) if p.size), None)
+        if packet is None or packet.pts != pts:
+            raise _Stop("video.undecodable", f"{what} can't be found again")
+        frames = [*context.decode(packet), *context.decode(None)]
+        context.flush_buffers()
+    except av.FFmpegError as error:
+        raise _Stop("video.undecodable", f"{what} can't be decoded: {_short(error)}") from None
+    if not frames or frames[0].is_corrupt:
+        raise _Stop("video.undecodable", f"{what} is corrupt")
+    return frames[0]
 
-    def _measure(self) -> None:
-        rows = self._batch[: self._filled]
-        pixels = rows[:, ::2]
-        steps = np.maximum(pixels[:, :, 1:], pixels[:, :, :-1]) - np.minimum(pixels[:, :, 1:], pixels[:, :, :-1])
-        points = rows[:, :, ROW_STEP // 2 :: ROW_STEP]
-        squares = steps.astype(np.uint16) ** 2  # a blur spreads an edge but keeps the sum of its steps
-        self._parts.append((points.copy(), points.mean(axis=(1, 2)), squares.mean(axis=(1, 2))))
-        self._filled = 0
 
-    def finish(self, info: VideoInfo) -> None:
-        """Put what was seen into `info`. Video brightness 16 .. 235 becomes 0 .. 255."""
-        if self._filled:
-            self._measure()
-        if self._parts:
-            points, brightness, sharpness = (np.concatenate(part) for part in zip(*self._parts, strict=True))
-            info.points, info.sharpness = points, sharpness.astype(np.float32)
-            info.brightness = ((brightness - 16) * (255 / 219)).clip(0, 255).astype(np.float32)
+def _most(count: int) -> int:
+    """Frames after which a video is given up."""
+    return 2 * count + 1000 if count else thresholds().max_frames
+
+
+def _small(frame: Any) -> NDArray[np.uint8]:
+    """RGB of `SAMPLE_SIZE`, of every fourth pixel or so: their statistics are those of all."""
+    fast = Interpolation.FAST_BILINEAR
+    small = _SHRINK.reformat(frame, *SAMPLE_SIZE, format="rgb24", interpolation=fast, threads=1)
+    return small.to_ndarray().astype(np.uint8, copy=False)
 
 
 def _check_times(times: list[int], stream: VideoStream, camera: Camera, fps: int, where: str) -> list[Finding]:
