@@ -69,9 +69,13 @@ R_ZERO_PAPER = Pipeline(
     "r_zero_paper", "R-Zero's iterations beside what the paper takes away, three times each: one table", track="r_zero"
 )
 
+R_ZERO_ADOPTED = Pipeline(
+    "r_zero_adopted", "R-Zero from a model from outside, as the paper played it", track="r_zero_adopted"
+)
+
 PIPELINES = {
     pipeline.name: pipeline
-    for pipeline in (*LOOP, DROP_INTAKE, RETRAIN, DFT, DFT_PAPER, DFT_ADOPTED, R_ZERO, R_ZERO_PAPER)
+    for pipeline in (*LOOP, DROP_INTAKE, RETRAIN, DFT, DFT_PAPER, DFT_ADOPTED, R_ZERO, R_ZERO_PAPER, R_ZERO_ADOPTED)
 }
 
 

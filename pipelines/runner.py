@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pipelines.recipes import Recipe
 
 EXIT_CODES = (1, 2, 3)
+DEVICES = ("/dev/nvidia[0-9]*", "/dev/kfd")
+"""Where an accelerator of this machine shows itself, to a process that may use it."""
 
 
 class StageFailed(OrreryError):
@@ -58,8 +61,10 @@ def run(
     """Run `pipelines` one after another as one run; each takes what those before it hand on, and `given`.
 
     Raises:
+        ConfigurationError: the recipe is made for accelerators that this machine lacks.
         OrreryError: a stage failed; message and exit code are the stage's, and the report is written all the same.
     """
+    _require_accelerator(recipe)
     run_id = runs.new_id(recipe.name)
     functions = {pipeline.name: pipeline.load() for pipeline in pipelines}
     titles = {name: kfp_local.tasks(function) for name, function in functions.items()}
@@ -86,6 +91,16 @@ def run(
         from pipelines.report import publish
 
         return Outcome(finished, publish(store, finished), outputs, _next_steps(store, outputs))
+
+
+def _require_accelerator(recipe: Recipe) -> None:
+    """A recipe for GPUs would start here, take hours and end for want of memory."""
+    wanted = recipe.cluster.accelerator
+    if wanted and not any(glob.glob(device) for device in DEVICES):
+        raise ConfigurationError(
+            f"recipe {recipe.name} is made for {wanted}, and this machine has none; submit it with --cluster, choose a "
+            "recipe for CPUs, or say --set cluster.accelerator= to try it here all the same"
+        )
 
 
 def inputs(store: Store, pipeline: Pipeline, recipe: Recipe, settings: Sequence[str]) -> dict[str, str]:

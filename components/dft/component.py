@@ -46,7 +46,7 @@ def dft_train(store: str, config: str, seed: int, model: str, chats: str, repeti
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_further(store: str, config: str, seed: int, model: str, problems: str) -> str:
     """Further: fine-tune a model on validated chats, or hand it on as it is."""
-    from components.dft.further import further
+    from components.dft.stages import further
     from components.store.shell import call
 
     return call(further, store=store, config=config, seed=seed, model=model, problems=problems)

@@ -68,7 +68,7 @@ class ChatsAdoptConfig(Contract):
     """Chats from outside: JSON lines, Parquet or Arrow. `sets` is what models are judged by, each with its answers."""
 
     name: str
-    train: Source = Source()
+    train: Source | None = Field(default=Source(), description="None: nothing is trained on")
     examples: int = Field(default=100_000, ge=1, description="drawn at random from `train`")
     sets: dict[str, Source] = Field(default_factory=dict)
 
@@ -182,6 +182,7 @@ class EvaluateStageConfig(Contract):
     name: str
     samples: int = Field(default=16, ge=1)
     max_tokens: int = Field(default=4096, ge=1)
+    system: str = Field(default="", description="what the model is told before a problem that tells it nothing itself")
     problems: int = Field(default=0, ge=0, description="of each set; 0: all")
     pass_at: tuple[int, ...] = (1, 4, 16)
 

@@ -22,7 +22,7 @@ from components.language.tokenise import prompt_tokens
 from components.language.vllm_server import VllmServer
 from components.store.errors import ConfigurationError
 from components.store.files import hash_file
-from data_contracts.chat import ChatExample
+from data_contracts.chat import ChatExample, Message
 from data_contracts.interval import score_interval, wilson
 from data_contracts.scores import Scores, SetScores, Share
 
@@ -65,7 +65,7 @@ def judge_sets(
     """The scores of the model that `server` serves on every set; samples are kept in `scratch`, then in `out`."""
     found: dict[str, SetScores] = {}
     for name, file in sets.items():
-        problems = _problems(file, config.problems)
+        problems = [_told(problem, config.system) for problem in _problems(file, config.problems)]
         prompts = [prompt_tokens(problem, tokenizer) for problem in problems]
         completions = {}
         for part, greedy in (("greedy", True), ("samples", False)):
@@ -85,6 +85,13 @@ def _problems(file: Path, limit: int) -> list[ChatExample]:
     if any(not problem.answer for problem in problems):
         raise ConfigurationError(f"{file.name} has problems without `answer`; a model can't be judged with them")
     return problems
+
+
+def _told(problem: ChatExample, system: str) -> ChatExample:
+    """The problem after what the model is told, unless it tells something itself."""
+    if not system or problem.messages[0].role == "system":
+        return problem
+    return problem.model_copy(update={"messages": (Message(role="system", content=system), *problem.messages)})
 
 
 def _scores(

@@ -21,6 +21,7 @@ from components.dft.config import (
     ChatsAdoptConfig,
     DpoConfig,
     EvaluateStageConfig,
+    FurtherStageConfig,
     ModelAdoptConfig,
     OnlineConfig,
     ProblemsStageConfig,
@@ -50,6 +51,8 @@ GENERATOR_SOURCES = tuple(
 SAMPLING_SOURCES = ("components/dft/reading.py", "components/language", "data_contracts")
 ADOPTING_SOURCES = ("components/dft/adopt.py", "components/dft/validate.py", "components/dft/reading.py",
                     "components/agibot/adopt.py", "components/language/model.py", "data_contracts/chat.py")  # fmt: skip
+CHECKING_SOURCES = (*(f"components/dft/{name}.py" for name in ("validate", "checks", "copies", "reading")),
+                    "components/language/tokenise.py", "data_contracts")  # fmt: skip
 NOT_JUDGED = ("base", "train", "quarantine")
 SAMPLE_STAGE = "dft.sample"
 
@@ -140,8 +143,7 @@ def validate(
     return run_stage(
         store=store, stage="dft.validate", kind="datasets", name=config.name,
         inputs={"problems": problems, "model": model}, config=config, seed=seed, build=build,
-        sources=("components/dft/validate.py", "components/dft/checks.py", "components/dft/copies.py",
-                 "components/dft/reading.py", "components/language/tokenise.py", "data_contracts"),
+        sources=CHECKING_SOURCES,
     )  # fmt: skip
 
 
@@ -161,6 +163,29 @@ def train(
         store=store, stage=f"dft.{setting}{config.loss.variant}{_repeated(repetition)}", kind="models",
         name=config.name, inputs={"model": model, "chats": chats}, config=config, seed=seed,
         sources=TRAINING_SOURCES, build=build,
+    )  # fmt: skip
+
+
+def further(
+    store: Store, config: FurtherStageConfig, seed: int, model: StageRecord, problems: StageRecord
+) -> StageRecord:
+    """Fine-tune a model that was trained otherwise on the training chats of `problems` that pass their checks; it is
+    handed on as it is where nothing is to be trained."""
+    if config.tune is None:
+        return model
+    tune = config.tune
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        from components.dft.validate import validate_file
+
+        folder, sets = ws.fetch_tree("model"), list(_sets(ws).values())
+        checked = validate_file(config.checks, ws.fetch("problems", "train.jsonl"), sets, folder, ws.scratch)
+        return {**checked, **_tune(ws, tune, seed, folder, ws.scratch / "accepted.jsonl")}
+
+    return run_stage(
+        store=store, stage=f"dft.further-{tune.loss.variant}", kind="models", name=config.name,
+        inputs={"model": model, "problems": problems}, config=config, seed=seed, build=build,
+        sources=(*TRAINING_SOURCES, *CHECKING_SOURCES),
     )  # fmt: skip
 
 

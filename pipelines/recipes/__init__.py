@@ -29,6 +29,12 @@ RECIPES = {
         "tiny": "two cores, minutes: a small language model teaches itself arithmetic",
         "bench": "two cores, up to two hours: the comparisons of r_zero_paper, told apart",
     },
+    "r_zero_adopted": {
+        "qwen3_4b": "8 GPUs: Qwen3-4B-Base with the paper's settings",
+        "qwen3_8b": "8 GPUs: Qwen3-8B-Base with the paper's settings",
+        "octothinker_3b": "8 GPUs: OctoThinker-3B with the paper's settings",
+        "octothinker_8b": "8 GPUs: OctoThinker-8B with the paper's settings",
+    },
 }
 """Track, name and purpose; `pipelines/recipes/<track>/<name>.py` holds the function `<name>`."""
 

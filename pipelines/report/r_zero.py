@@ -104,7 +104,7 @@ def _row(name: str, summary: LabelSummary, pool: PoolSummary | None) -> Row:
 
 def _right(audit: Audit) -> str:
     if audit.right is None:
-        return "unknown"
+        return "not audited"
     share = audit.right
     return f"{100 * share.value:.0f} % ({100 * share.low:.0f}–{100 * share.high:.0f}) of {audit.known}"
 

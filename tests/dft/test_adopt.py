@@ -178,3 +178,10 @@ def test_a_set_to_judge_by_must_be_whole(folder_store: Store, tmp_path: Path) ->
         stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=empty, sets={"aime24": train}), 0)
     with pytest.raises(ValueError, match=r"sets\.train: that name is taken"):
         ChatsAdoptConfig(name="x", sets={"train": train})
+
+
+def test_sets_can_be_taken_in_without_anything_to_train_on(folder_store: Store, tmp_path: Path) -> None:
+    """R-Zero trains on no data: breaks if it asked for some all the same."""
+    aime = written(tmp_path / "aime.jsonl", list(islice(generate(ProblemsConfig(), 0), 3)))
+    record = stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=None, sets={"aime24": aime}), 0)
+    assert [ref.path for ref in record.objects] == ["aime24.jsonl"]

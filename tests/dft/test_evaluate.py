@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.dft.config import EvaluateStageConfig
-from components.dft.evaluate import _mean, pass_at
+from components.dft.evaluate import _mean, _told, pass_at
+from data_contracts.chat import ChatExample, Message
 from data_contracts.interval import wilson
 
 
@@ -48,3 +49,11 @@ def test_nothing_solved_is_no_proof_of_zero() -> None:
 def test_more_samples_than_are_drawn_are_refused_with_the_mend() -> None:
     with pytest.raises(ValueError, match="pass_at 16 needs as many samples, but samples is 8; lower pass_at"):
         EvaluateStageConfig(name="x", samples=8)
+
+
+def test_a_model_is_told_what_it_was_trained_with_unless_the_problem_tells_it_something() -> None:
+    """Breaks if outside problems were asked without the instruction to box, and every answer then counted as wrong."""
+    user, own = Message(role="user", content="1 + 1?"), Message(role="system", content="Be brief.")
+    assert [m.content for m in _told(ChatExample(messages=(user,)), "Box it.").prompt] == ["Box it.", "1 + 1?"]
+    for problem in (ChatExample(messages=(own, user)), ChatExample(messages=(user,))):
+        assert _told(problem, "" if problem.messages[0] is user else "Box it.") == problem

@@ -185,7 +185,7 @@ def test_the_kubernetes_objects_carry_the_same_pipeline(tmp_path: Path) -> None:
     assert other["metadata"]["name"] != version["metadata"]["name"]
 
 
-QUESTIONS = {"agibot-plan", "retrain-base", "retrain-notify"}
+QUESTIONS = {"agibot-plan", "r-zero-decide", "retrain-base", "retrain-notify"}
 """Components that publish nothing."""
 
 

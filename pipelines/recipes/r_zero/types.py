@@ -115,7 +115,9 @@ class Curriculum(Recipe):
 
     @property
     def evaluate(self) -> EvaluateStageConfig:
-        return EvaluateStageConfig(name=self.stage_name("scores"), max_tokens=self.answer_tokens, **dict(self.judge))
+        return EvaluateStageConfig(
+            name=self.stage_name("scores"), max_tokens=self.answer_tokens, system=self.solver_system, **dict(self.judge)
+        )
 
     @property
     def policy(self) -> str:

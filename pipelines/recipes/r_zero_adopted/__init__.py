@@ -1,0 +1,1 @@
+"""Recipes of R-Zero on models from outside, with the paper's settings."""
