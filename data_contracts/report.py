@@ -16,7 +16,7 @@ WEAKER: dict[Decode, dict[str, str]] = {
     "full": {},
     "sampled": {
         "video.undecodable": "at most eight key frames of each video are decoded; damage elsewhere goes unseen",
-        "video.frame-count": "packets are counted, not the frames that come out of them",
+        "video.frame-count": "packets are counted, as the container lists them, not the frames that come out of them",
         "video.black": "seen at those key frames only",
         "video.blurred": "seen if two of those key frames in a row are blurred",
         "video.frozen": "seen if those key frames stay the same while joints move, and then jump or end",

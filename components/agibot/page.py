@@ -18,9 +18,11 @@ from components.telemetry.charts import Curve, curves
 from components.telemetry.report import Block, Cell, Details, Figure, Report, Section, Table, Text, Tone
 from data_contracts.catalogue import catalogue
 from data_contracts.reasons import Severity
+from data_contracts.report import WEAKER, Decode
 
 MOST_SHOWN = 40
 """Episodes that are shown with pictures; a page of thousands could not be opened."""
+_SAMPLED = "Not every frame was decoded, so that not all was checked as in a full examination."
 _TONES: dict[Severity, Tone] = {"error": "bad", "warning": "warn", "info": "plain"}
 _OUTCOMES = {True: Cell("kept", "good"), False: Cell("broken", "bad"), None: Cell("not judged", "plain")}
 _VERDICTS: dict[str, Tone] = {"quarantined": "bad", "repaired": "warn", "accepted": "good"}
@@ -41,6 +43,7 @@ def intake_page(
     bad.sort(key=lambda e: e.usable)  # what is refused comes first
     sections = [
         Section("Reasons", [_reasons(examined)], "What was found, by how many episodes it was found in."),
+        *([Section("Sampled decoding", [_weaker(settings.decode)], _SAMPLED)] if settings.decode != "full" else []),
         Section("Tasks", [_tasks(examined, settings.robot.fps)]),
         *([Section("Contract", [_contract(outcomes)])] if outcomes else []),
         Section("Distributions", [_distributions(usable)], "Of the usable episodes, one value per episode."),
@@ -69,6 +72,11 @@ def _reasons(examined: Sequence[Examined]) -> Block:
         for code, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     ]  # fmt: skip
     return Table(("reason", "severity", "episodes", "what it means", "what to do"), rows)
+
+
+def _weaker(decode: Decode) -> Table:
+    rows = [(Cell(code, code=True), how) for code, how in WEAKER[decode].items()]
+    return Table(("reason", "how it was checked"), rows)
 
 
 def _tasks(examined: Sequence[Examined], fps: int) -> Table:

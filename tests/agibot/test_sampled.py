@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
+from components.agibot.blob import Blob
 from components.agibot.checks.evidence import VideoInfo
 from components.agibot.checks.pictures import check_black, check_blurred, check_frozen
 from components.agibot.checks.video import SAMPLE_SIZE, read_video
 from components.agibot.validate import report_json, validate
 from data_contracts.catalogue import catalogue, thresholds
 from data_contracts.embodiment import Camera
-from data_contracts.report import WEAKER
+from data_contracts.report import WEAKER, Decode
 
 from .conftest import CAMERAS, HEAD_ONLY, SETTINGS, RawDrop, RawEpisode, examine_all, findings
 from .damage import Damage
@@ -57,10 +58,18 @@ def test_only_damage_of_key_frames_is_found(one: RawEpisode, packet: int, found:
     assert "video.undecodable" in {f.code for f in findings(one.root)}
 
 
+@pytest.mark.parametrize("movflags", ["faststart", "frag_keyframe+empty_moov"], ids=["a table", "fragments"])
 @pytest.mark.parametrize("b_frames", ["0", "3"], ids=["no B-frames", "B-frames"])
-def test_key_frames_are_those_of_a_full_decoding(tmp_path: Path, b_frames: str) -> None:
-    """The first and the last among them, at their own places, whatever order packets are in."""
+def test_key_frames_are_those_of_a_full_decoding(tmp_path: Path, b_frames: str, movflags: str) -> None:
+    """The first and the last among them, at their own places, whatever order packets are in and wherever they lie."""
     blob = encode(tmp_path / "v.mp4", 0, 70, bf=b_frames, g="7", preset="veryfast")
+    with av.open(blob.path) as source, av.open(str(tmp_path / "w.mp4"), "w", options={"movflags": movflags}) as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    blob = Blob.of_file(tmp_path / "w.mp4", "w.mp4")
     camera = Camera.model_validate({"name": "head_color", "width": 64, "height": 48})
     whole, problems = read_video(blob, camera, 70, 30)
     few, same = read_video(blob, camera, 70, 30, "sampled")
@@ -112,3 +121,11 @@ def test_the_report_says_what_was_not_checked(recorded: RawDrop) -> None:
     assert document["weaker"] == WEAKER["sampled"]
     assert set(WEAKER["sampled"]) <= set(catalogue()), "only reasons that exist"
     assert document["summary"]["accepted"] == 3
+
+
+def test_the_page_says_it_too(recorded: RawDrop, tmp_path: Path) -> None:
+    decodes: tuple[tuple[Decode, bool], ...] = (("sampled", True), ("full", False))
+    for decode, said in decodes:
+        validate(recorded.root, cameras=CAMERAS, workers=1, quiet=True, decode=decode, page=tmp_path / "p.html")
+        text = (tmp_path / "p.html").read_text()
+        assert (WEAKER["sampled"]["video.black"] in text) == said

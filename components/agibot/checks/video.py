@@ -8,7 +8,7 @@ image sizes are bounded before anything is decoded, and so is the number of fram
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -140,44 +140,70 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
 
 def _sample(container: Any, stream: VideoStream, info: VideoInfo, count: int, name: str) -> list[int]:
     """Decode some key frames into `info`, the first and the last among them; the packets' times as `_decode` gives."""
-    times: list[int] = []
-    keys: list[int] = []
-    most = _most(count)
-    promised = {e.timestamp for e in stream.index_entries if e.is_keyframe}  # the parser finds none in damaged packets
-    try:
-        for packet in container.demux(stream):
-            if packet.pts is None or not packet.size:
-                continue
-            if packet.is_corrupt:
-                raise _Stop("video.undecodable", f"{name}: packet {len(times)} of {count} is cut off")
-            times.append(packet.pts)
-            if packet.is_keyframe or packet.dts in promised:
-                keys.append(packet.pts)
-            if len(times) > most:
-                raise _Stop("video.frame-count", f"{name} has more than {most} packets, the episode {count}")
-    except av.FFmpegError as error:
-        raise _Stop("video.undecodable", f"{name}: packet {len(times)} of {count}: {_short(error)}") from None
-    info.frames, shown = len(times), np.sort(np.asarray(times, np.int64))
-    if not keys or keys[0] != shown[0]:
+    packets = _listed(container, stream, count) or _demuxed(container, stream, count, name)
+    info.frames, order = len(packets), np.argsort([p.shown for p in packets], kind="stable")
+    places = np.argsort(order)
+    keys = [n for n, packet in enumerate(packets) if packet.key]
+    if not keys or places[keys[0]] != 0:
         raise _Stop("video.undecodable", f"{name} does not begin with a key frame")
     chosen = [keys[n] for n in np.unique(np.linspace(0, len(keys) - 1, SAMPLES).round().astype(int))]
-    info.at, seen, samples = np.searchsorted(shown, chosen), Seen(stream), []
-    for at, pts in zip(info.at, chosen, strict=True):
-        frame = _key_frame(container, stream, pts, f"{name}: frame {at} of {count}")
+    info.at, seen, samples = places[chosen], Seen(stream), []
+    for at, number in zip(info.at, chosen, strict=True):
+        frame = _key_frame(container, stream, packets[number], f"{name}: frame {at} of {count}")
         samples.append(_small(frame))
         seen.add(frame)
     seen.finish(info)
     info.samples = np.stack(samples)
-    return times
+    return [packet.shown for packet in packets]
 
 
-def _key_frame(container: Any, stream: VideoStream, pts: int, what: str) -> Any:
-    """The key frame at `pts`, decoded from its packet alone."""
+class _Packet(NamedTuple):
+    """Times in units of the stream's time base."""
+
+    decoded: int
+    shown: int
+    key: bool
+
+
+def _listed(container: Any, stream: VideoStream, count: int) -> list[_Packet] | None:
+    """The packets as the container's table lists them, without reading them; None if that may not be all there is.
+
+    It is all if it has a packet per frame, all of them within the file, and frames are shown in decoding order. The
+    tables of fragmented files grow as they are read, and other files' lack the times at which frames are shown.
+    """
+    entries = [(e.timestamp, e.is_keyframe, e.pos + e.size) for e in stream.index_entries]
+    if not count or len(entries) != count or stream.codec_context.has_b_frames:
+        return None
+    if max(end for _, _, end in entries) > container.size:
+        return None
+    return [_Packet(time, time, key) for time, key, _ in entries]
+
+
+def _demuxed(container: Any, stream: VideoStream, count: int, name: str) -> list[_Packet]:
+    """The packets, read one by one."""
+    found: list[_Packet] = []
+    most = _most(count)
+    promised = {e.timestamp for e in stream.index_entries if e.is_keyframe}  # the parser finds none in damaged packets
+    try:
+        for packet in container.demux(stream):
+            if packet.pts is None or packet.dts is None or not packet.size:
+                continue
+            if packet.is_corrupt:
+                raise _Stop("video.undecodable", f"{name}: packet {len(found)} of {count} is cut off")
+            found.append(_Packet(packet.dts, packet.pts, packet.is_keyframe or packet.dts in promised))
+            if len(found) > most:
+                raise _Stop("video.frame-count", f"{name} has more than {most} packets, the episode {count}")
+    except av.FFmpegError as error:
+        raise _Stop("video.undecodable", f"{name}: packet {len(found)} of {count}: {_short(error)}") from None
+    return found
+
+
+def _key_frame(container: Any, stream: VideoStream, wanted: _Packet, what: str) -> Any:
+    """A key frame, decoded from its packet alone."""
     context = stream.codec_context
     try:
-        container.seek(pts, stream=stream)
-        packet = next((p for p in container.demux(stream) if p.size), None)
-        if packet is None or packet.pts != pts:
+        packet = _find(container, stream, wanted, wanted.shown) or _find(container, stream, wanted, 0)
+        if packet is None:
             raise _Stop("video.undecodable", f"{what} can't be found again")
         frames = [*context.decode(packet), *context.decode(None)]
         context.flush_buffers()
@@ -186,6 +212,17 @@ def _key_frame(container: Any, stream: VideoStream, pts: int, what: str) -> Any:
     if not frames or frames[0].is_corrupt:
         raise _Stop("video.undecodable", f"{what} is corrupt")
     return frames[0]
+
+
+def _find(container: Any, stream: VideoStream, wanted: _Packet, start: int) -> Any:
+    """The packet, looked for from `start` on; None if it is not there."""
+    container.seek(start, stream=stream)
+    for packet in container.demux(stream):
+        if packet.dts == wanted.decoded and packet.size:
+            return packet
+        if packet.dts is None or packet.dts > wanted.decoded:
+            return None
+    return None
 
 
 def _most(count: int) -> int:
