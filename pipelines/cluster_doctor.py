@@ -18,6 +18,7 @@ from pipelines.kfp_cluster import ENDPOINT, ClusterError
 
 NAMESPACE = "orrery"
 REQUEST_SECONDS = 10
+TOKEN_COMMAND = "kubectl create token ACCOUNT --audience pipelines.kubeflow.org"
 Version = tuple[int, int]
 
 
@@ -301,11 +302,16 @@ def _pipelines_api(cluster: _Cluster) -> Iterator[Finding]:
         yield Finding("pipelines-api", "warn", "no address is set, so runs can't be sent", mend)
         return
     try:
+        client = kfp_cluster.connect()
+        where = kfp_cluster.namespace_of(client)
         with kfp_cluster.talking(os.environ[ENDPOINT]):
-            found = kfp_cluster.connect().get_kfp_healthz(sleep_duration=0)
-        yield Finding("pipelines-api", "ok", f"{found.tag_name or 'version unknown'}, client {version('kfp')}")
+            client.list_experiments(page_size=1, namespace=where)
+        yield Finding(
+            "pipelines-api", "ok", f"answers, {f'for {where}' if where else 'for one team'}; client {version('kfp')}"
+        )
     except ClusterError as error:
-        yield Finding("pipelines-api", "missing", str(error), f"is {ENDPOINT} right?")
+        mend = f"are {ENDPOINT}, {kfp_cluster.NAMESPACE} and {kfp_cluster.TOKEN} right? A token: {TOKEN_COMMAND}"
+        yield Finding("pipelines-api", "missing", str(error), mend)
 
 
 def _deployments(cluster: _Cluster) -> dict[str, str]:

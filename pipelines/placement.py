@@ -6,6 +6,7 @@ pipelines stay a table of contents.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from components.images import image
@@ -95,7 +96,7 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     own = 1 if apart else count  # a step whose training is a TrainJob starts and follows it
     memory = cluster.memory_gib * own + cluster.shared_memory_gib  # what lies in /dev/shm counts as memory
     task.set_cpu_request(f"{cluster.cpus * own:g}")
-    task.set_memory_request(f"{memory:g}Gi").set_memory_limit(f"{memory:g}Gi")
+    task.set_memory_request(_whole(memory)).set_memory_limit(_whole(memory))
     task.set_retry(cluster.retries, f"{cluster.retry_seconds}s", 2.0, "3600s")
     task.set_env_variable("ORRERY_IMAGE", task.container_spec.image)
     kubernetes.use_field_path_as_env(task, "ORRERY_RUN", RUN_ID)
@@ -126,6 +127,11 @@ def role_of(component: str) -> str:
             f"component {component!r} has no role in the store; give it one in pipelines/placement.py"
         )
     return ROLES[component]
+
+
+def _whole(gib: float) -> str:
+    """A quantity as KFP takes it: it refuses fractions."""
+    return f"{gib:g}Gi" if gib == int(gib) else f"{math.ceil(gib * 1024)}Mi"
 
 
 def training_ranks(config: Contract | None) -> int:

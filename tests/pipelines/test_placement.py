@@ -112,6 +112,13 @@ def test_a_step_asks_for_what_the_recipe_says(tmp_path: Path) -> None:
     assert asked == STAGE1_ON_GPUS
 
 
+def test_memory_is_asked_for_in_whole_numbers(tmp_path: Path) -> None:
+    """KFP refuses "1.5Gi" for a step's memory: a recipe that halves something would not compile."""
+    spec, _ = compiled("drop_intake", tmp_path, "cluster.memory_gib=1", "cluster.shared_memory_gib=0.51")
+    asked = spec["deploymentSpec"]["executors"]["exec-agibot-join"]["container"]["resources"]
+    assert (asked["resourceMemoryRequest"], asked["resourceMemoryLimit"]) == ("1547Mi", "1547Mi")
+
+
 def test_accelerators_go_to_steps_that_use_them(tmp_path: Path) -> None:
     """Breaks if recording held a GPU for hours, or sampling started without one."""
     held = {}
