@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from data_contracts.base import Contract
-from data_contracts.scores import SetScores, Share, TokenAnalysis
+from data_contracts.scores import ClassChange, SetScores, Share, TokenAnalysis
 
 
 class Trained(Contract):
@@ -46,7 +46,7 @@ class ArmOnSet(Contract):
 
 
 class ArmRow(Contract):
-    """An arm over its repetitions; the last three are means, None where nothing was analysed."""
+    """An arm over its repetitions; what follows `tokens` are means, None or nothing where nothing was analysed."""
 
     sets: dict[str, ArmOnSet]
     unboxed: float = Field(ge=0, le=1, description="share of the samples on the first set without a boxed answer")
@@ -54,6 +54,7 @@ class ArmRow(Contract):
     bimodality: float | None
     entropy: float | None = Field(description="nats, mean over tokens of the training chats")
     distance: float | None = Field(description="L2 norm of the weights' change over that of the start")
+    classes: dict[str, ClassChange] = Field(default_factory=dict, description="by kind of token, ends averaged, too")
 
 
 class ArmTable(Contract):

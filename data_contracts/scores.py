@@ -37,6 +37,25 @@ class Scores(Contract):
     files: dict[str, str] = Field(description="set -> SHA-256 of its problems")
 
 
+class Mean(Contract):
+    """A mean with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ClassChange(Contract):
+    """What a training did to the tokens of one class (function words, punctuation, ...); intervals over chats."""
+
+    tokens: int = Field(ge=1, description="trained tokens of the class in the analysed chats")
+    change: Mean = Field(description="of log p, nats")
+    fell: Mean = Field(description="share of the tokens that are less probable than before")
+    low_before: float = Field(ge=0, le=1, description="share of the tokens below p = 0.1")
+    low_after: Mean
+    of_low: float = Field(ge=0, le=1, description="of all tokens that are below p = 0.1 after, those of this class")
+
+
 class TokenAnalysis(Contract):
     """What a training did to the probabilities of the tokens it was trained on (paper DFT, Sec. 4.3 and Fig. 4)."""
 
@@ -53,3 +72,4 @@ class TokenAnalysis(Contract):
     entropy_after: float
     distance: float = Field(ge=0, description="L2 norm of the weights' change over that of the start")
     falling: tuple[tuple[str, float, int], ...] = Field(description="(token, mean change of log p, count), most first")
+    classes: dict[str, ClassChange] = Field(default_factory=dict, description="by kind of token")

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 from components.dft.config import AnalyseStageConfig
 from components.dft.reading import read_chats
+from components.dft.token_classes import changes, classes_of
 from components.language import model as language_model
 from components.language.fused import IGNORED, linear_logprobs
 from components.language.tokenise import Tokens, collate, tokenise
@@ -57,6 +58,8 @@ class Start(NamedTuple):
     tokenizer: PreTrainedTokenizerFast
     chats: list[Tokens]
     seen: _Seen
+    classes: NDArray[np.int64]
+    """(N,) the class of each trained token"""
 
     @classmethod
     def of(cls, config: AnalyseStageConfig, folder: Path, chats: Path) -> Start:
@@ -66,7 +69,8 @@ class Start(NamedTuple):
         tokens = [tokenise(example, tokenizer, config.max_length) for example in rows]
         if not tokens:
             raise OrreryError(f"{chats.name} holds no chat to analyse")
-        return cls(config, network, tokenizer, tokens, _seen(network, tokens))
+        answers = [_trained(chat) for chat in tokens]
+        return cls(config, network, tokenizer, tokens, _seen(network, tokens), classes_of(answers, tokenizer))
 
     def against(self, network: Any, version: str) -> TokenAnalysis:
         """What a training made of it: the model `network`, whose version is `version`."""
@@ -77,6 +81,7 @@ def _changes(start: Start, network: Any, now: _Seen, version: str) -> TokenAnaly
     was, config = start.seen, start.config
     edges = np.linspace(0, 1, config.bins + 1)
     p_was, p_now = np.exp(was.logp), np.exp(now.logp)
+    chat = np.repeat(np.arange(len(start.chats)), [len(_trained(chat)) for chat in start.chats])
     return TokenAnalysis(
         model=version,
         tokens=len(was.token),
@@ -91,6 +96,7 @@ def _changes(start: Start, network: Any, now: _Seen, version: str) -> TokenAnaly
         entropy_after=float(now.entropy.mean()),
         distance=_distance(start.network, network),
         falling=tuple(_falling(was, now, start.tokenizer)),
+        classes=changes(start.classes, chat, was.logp, now.logp),
     )
 
 
@@ -102,6 +108,12 @@ def bimodality(x: NDArray[np.float64]) -> float:
         return 0.0
     skewness, kurtosis = float((d**3).mean()) / spread**1.5, float((d**4).mean()) / spread**2
     return (skewness**2 + 1) / kurtosis
+
+
+def _trained(chat: Tokens) -> NDArray[np.int32]:
+    """The trained tokens, in the order of `_seen`; the first of a chat is never predicted."""
+    labels = chat.labels[1:]
+    return labels[labels != IGNORED]
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.dft.config import ArmsStageConfig
+from components.dft.token_classes import over_seeds
 from components.store.errors import ConfigurationError
 from components.store.files import hash_file
 from data_contracts.arms import ArmOnSet, ArmRow, ArmTable, Difference, Judged, Trained
@@ -104,6 +105,7 @@ def _row(repetitions: Sequence[Judged], arm: str, against: Sequence[str]) -> Arm
         bimodality=mean(lambda t: t.bimodality_after),
         entropy=mean(lambda t: t.entropy_after),
         distance=mean(lambda t: t.distance),
+        classes=over_seeds(t.classes for t in analysed),
     )
 
 

@@ -285,7 +285,8 @@ def analyse(
         store=store, stage=f"dft.analyse-{_short(after)}", kind="evaluations", name=config.name,
         inputs={"before": before, "after": after, "chats": chats}, config=config, seed=seed, build=build,
         sources=("components/dft/analyse.py", "components/language/fused.py", "components/dft/reading.py",
-                 "components/language/tokenise.py", "components/language/model.py", "data_contracts/scores.py"),
+                 "components/dft/token_classes.py", "components/language/tokenise.py", "components/language/model.py",
+                 "data_contracts/scores.py"),
     )  # fmt: skip
 
 
@@ -357,7 +358,7 @@ def _judged(
         store=store, stage=f"{stage}{_repeated(repetition)}", kind="evaluations", name=config.name,
         inputs={**models, **data}, config=config, seed=seed, build=build,
         sources=("components/dft/arms.py", "components/dft/evaluate.py", "components/dft/analyse.py",
-                 *SAMPLING_SOURCES),
+                 "components/dft/token_classes.py", *SAMPLING_SOURCES),
     )  # fmt: skip
 
 
@@ -379,7 +380,7 @@ def table(
 
     return run_stage(
         store=store, stage="dft.table", kind="evaluations", name=config.name, inputs=repetitions, config=config,
-        seed=seed, sources=("components/dft/arms.py", "data_contracts"), build=build,
+        seed=seed, sources=("components/dft/arms.py", "components/dft/token_classes.py", "data_contracts"), build=build,
     )  # fmt: skip
 
 

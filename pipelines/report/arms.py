@@ -8,6 +8,7 @@ from components.telemetry.charts import Interval, intervals
 from components.telemetry.report import Block, Figure, Row, Section, Table
 from data_contracts.arms import ArmOnSet, ArmRow, ArmTable, Difference
 from pipelines.report.reading import Reader
+from pipelines.report.token_classes import tables
 
 NAMES = {
     "base": "Base", "sft": "SFT", "dft": "DFT", "iw_sft": "iw-SFT", "asft": "ASFT", "rft": "RFT (SFT, own answers)",
@@ -47,6 +48,7 @@ def _blocks(table: ArmTable) -> list[Block]:
         blocks.append(Table(columns, [_scores(arm, s, others) for arm, s in rows], caption=f"{name}, right %."))
     if table.bimodality_before is not None:
         blocks.append(_analysed(table))
+        blocks += tables({_name(arm): row.classes for arm, row in table.rows.items()})
     return blocks
 
 

@@ -11,6 +11,7 @@ from components.telemetry.report import Block, Cell, Details, Figure, Row, Secti
 from data_contracts.lineage import StageRecord
 from data_contracts.scores import Scores, SetScores, Share, TokenAnalysis
 from pipelines.report.reading import Reader
+from pipelines.report.token_classes import tables
 
 _ARMS = {
     "base": "Base", "sft": "SFT", "dft": "DFT", "iw-sft": "iw-SFT", "asft": "ASFT", "eaft": "EAFT",
@@ -119,6 +120,7 @@ def _tokens(reader: Reader) -> list[Section]:
             caption=f"Probabilities of the {first.tokens} trained tokens of the analysed chats.",
         ),
         Table(columns, rows, caption="Sarle's bimodality coefficient; distance: the weights' change over their size."),
+        *tables({arm: analysis.classes for arm, analysis in found}),
         *(_falling(arm, analysis) for arm, analysis in found),
     ]
     return [Section("What the trainings did to their tokens", blocks)]

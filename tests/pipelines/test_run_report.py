@@ -23,7 +23,7 @@ from data_contracts.lineage import Kind, RunRecord, StageRecord
 from data_contracts.reasons import Finding
 from data_contracts.release import Decision, Rule
 from data_contracts.report import EpisodeVerdict, Summary, ValidationReport
-from data_contracts.scores import Scores, SetScores, Share, TokenAnalysis
+from data_contracts.scores import ClassChange, Mean, Scores, SetScores, Share, TokenAnalysis
 from pipelines import runs
 from pipelines.report import assemble, publish
 from tests.engines.chromium import Browser
@@ -226,11 +226,19 @@ def scores(value: float) -> bytes:
     return Scores(model="0" * 16, sets={"test": judged}, files={"test": "0" * 64}).model_dump_json().encode()
 
 
+def kind(number: int, change: float) -> ClassChange:
+    return ClassChange(
+        tokens=number, change=Mean(value=change, low=change - 0.1, high=change + 0.1),
+        fell=Mean(value=0.25, low=0.2, high=0.3), low_before=0.0, low_after=Mean(value=0.1, low=0.05, high=0.15),
+        of_low=0.5,
+    )  # fmt: skip
+
+
 def tokens(token: str) -> bytes:
     return TokenAnalysis(
         model="0" * 16, tokens=30, bins=(0.0, 0.5, 1.0), before=(20, 10), after=(5, 25), bimodality_before=0.41,
         bimodality_after=0.83, low_after=0.1, high_after=0.8, entropy_before=1.0, entropy_after=0.5, distance=0.02,
-        falling=((token, -1.25, 40),),
+        falling=((token, -1.25, 40),), classes={"function words": kind(12, -0.5), "punctuation": kind(18, 0.25)},
     ).model_dump_json().encode()  # fmt: skip
 
 
@@ -246,6 +254,10 @@ def test_the_arms_of_a_fine_tuning_stand_side_by_side(loop: Loop) -> None:
     for start, value in zip(rows, ("25.0 % (15–35)", "50.0 % (40–60)", "62.5 % (52–72)"), strict=True):
         assert value in table[start : start + 400]
     assert "0.830" in html
+    kinds = html[html.index(">Kind of token<") :]
+    row = kinds[kinds.index(">function words<") : kinds.index(">punctuation<")]
+    assert "40.0 %" in row, "of the 30 tokens"
+    assert "-0.50 (-0.60 … -0.40)" in row
     assert f"100 problems, SHA-256 {'0' * 64}" in html, "what was judged by is named by its hash"
     assert "<script>alert" not in html
     assert "alert(" in html, "a token from a model is shown as text"
