@@ -25,13 +25,14 @@ class Refusal(EpisodeKey):
 
 
 class VersionChanges(Contract):
-    """The document of `orrery datasets diff`. `repaired` and `refused` are the newer version's, unless the older one
-    has the same of the same episode."""
+    """The document of `orrery datasets diff`. `repaired`, `accepted` and `refused` are the newer version's, unless the
+    older one has the same of the same episode."""
 
     added: tuple[EpisodeKey, ...]
     removed: tuple[EpisodeKey, ...]
     changed: tuple[EpisodeKey, ...] = Field(description="in both, but made from other raw files")
     repaired: tuple[EpisodeKey, ...]
+    accepted: tuple[EpisodeKey, ...] = Field(default=(), description="by hand, in spite of errors")
     refused: tuple[Refusal, ...]
     drift: dict[str, float] = Field(
         description="by action space: the largest shift of a dimension's mean, in the older version's deviations"
@@ -48,6 +49,7 @@ def changes(
         removed=_keys(before.keys() - after.keys()),
         changed=_keys(k for k in before.keys() & after.keys() if before[k].source_sha256 != after[k].source_sha256),
         repaired=_keys(_repaired(new.episodes) - _repaired(old.episodes)),
+        accepted=_keys(_accepted(new.episodes) - _accepted(old.episodes)),
         refused=tuple(sorted(_refused(new_report) - _refused(old_report), key=lambda r: (r.task_id, r.episode_id))),
         drift=drift(old, new),
     )
@@ -59,6 +61,10 @@ def _keys(ids: Iterable[tuple[int, int]]) -> tuple[EpisodeKey, ...]:
 
 def _repaired(episodes: tuple[EpisodeEntry, ...]) -> set[tuple[int, int]]:
     return {(e.task_id, e.episode_id) for e in episodes if e.repaired}
+
+
+def _accepted(episodes: tuple[EpisodeEntry, ...]) -> set[tuple[int, int]]:
+    return {(e.task_id, e.episode_id) for e in episodes if e.accepted}
 
 
 def _refused(report: ValidationReport) -> set[Refusal]:

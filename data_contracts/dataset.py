@@ -18,6 +18,7 @@ class EpisodeEntry(Contract):
     instruction: str
     frames: int = Field(gt=0)
     repaired: bool = False
+    accepted: str = Field(default="", description="who accepted it in spite of errors, why, and which")
     source_sha256: str = Field(description="hash over the raw files the episode was made from")
     place: str = Field(default="", description="hash of where these files lie, if that is known")
 

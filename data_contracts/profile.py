@@ -6,14 +6,15 @@ robot, then the profile's for the task. So a team changes a number by writing a 
 
 from __future__ import annotations
 
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from data_contracts.base import Contract
-from data_contracts.catalogue import Thresholds, thresholds
+from data_contracts.catalogue import Thresholds, catalogue, thresholds
 from data_contracts.embodiment import Embodiment, load_embodiment
 from data_contracts.suite import Changes, load_suite
 
@@ -39,8 +40,29 @@ class RobotProfile(Contract):
     )
 
 
+class Acceptance(Contract):
+    """An episode that a person accepts in spite of errors, which become warnings. Any other error still refuses it."""
+
+    task_id: int
+    episode_id: int
+    codes: tuple[str, ...] = Field(min_length=1, description="the errors that were looked at")
+    reason: str = Field(min_length=3, description="why they do no harm")
+    by: str = Field(min_length=2, description="who looked at the episode")
+
+    @model_validator(mode="after")
+    def _acceptable(self) -> Acceptance:
+        known = [code for code, reason in catalogue().items() if reason.acceptable]
+        for code in self.codes:
+            if code not in known:
+                raise ValueError(f"{code} can't be accepted; the errors that can be are {', '.join(known)}")
+        return self
+
+
 class Profile(Contract):
     """`profiles/<name>.json`, or a team's own file. `source` says where its numbers come from."""
+
+    set_by_name: ClassVar[bool] = True
+    """`--set intake.profile=FILE` loads one."""
 
     name: str = "default"
     source: str = ""
@@ -50,6 +72,8 @@ class Profile(Contract):
     contract: Changes = Field(
         default_factory=dict, description="by an expectation's name: its numbers that are others; null leaves it out"
     )
+
+    accept: tuple[Acceptance, ...] = Field(default=(), description="episodes that are accepted by hand")
 
     @model_validator(mode="after")
     def _usable(self) -> Profile:
@@ -72,6 +96,11 @@ class Profile(Contract):
         own = self.robots[robot].thresholds if robot in self.robots else {}
         found = _changed(thresholds(), own, f"robots.{robot}.thresholds")
         return _changed(found, self.tasks.get(task_id, {}), f"tasks.{task_id}")
+
+    @cached_property
+    def acceptances(self) -> dict[tuple[int, int], Acceptance]:
+        """By task and episode; of two for one episode the later counts."""
+        return {(a.task_id, a.episode_id): a for a in self.accept}
 
     def chains(self, robot: str) -> tuple[Chain, Chain] | None:
         return self.robots[robot].chains if robot in self.robots else None

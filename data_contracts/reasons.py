@@ -21,6 +21,9 @@ class Reason(Contract):
     severity: Severity
     meaning: str
     mend: str
+    acceptable: bool = Field(
+        default=False, description="the data is whole, only doubtful: a person may accept an episode in spite of it"
+    )
 
     @field_validator("code")
     @classmethod

@@ -20,6 +20,7 @@ from components.agibot.drop import EpisodeSource
 from components.agibot.reading import Settings, read
 from components.store.files import write_atomic
 from data_contracts.base import Contract
+from data_contracts.profile import Acceptance
 from data_contracts.reasons import Finding
 from data_contracts.report import Decode, EpisodeVerdict, Verdict
 
@@ -49,6 +50,8 @@ class Examined(Contract):
     decode: Decode = "full"
     """how much of its videos was decoded"""
     repaired: tuple[str, ...] = ()
+    accepted: str = ""
+    """who accepted it in spite of errors, why, and which"""
     motion: str = ""
     """hash of the quantised joint angles: equal for copies of an episode"""
     trajectory: str = ""
@@ -80,17 +83,34 @@ def examine(job: Job) -> Examined:
     reading = read(source, settings)
     evidence = reading.evidence
     found = (*source.findings, *reading.findings, *run_checks(evidence))
+    found, accepted = accept(found, settings.profile.acceptances.get(source.key))
     verdict = judge(found, bool(reading.repaired))
     examined = Examined(
         task_id=source.task_id, episode_id=source.episode_id, verdict=verdict, findings=found, frames=evidence.frames,
         instruction=source.entry.task_name if source.entry else "", repaired=tuple(reading.repaired),
-        aggregates=_aggregates(evidence), **_likeness(evidence, settings.cameras[0]),
+        accepted=accepted, aggregates=_aggregates(evidence), **_likeness(evidence, settings.cameras[0]),
         place=source.place(settings.cameras), decode=settings.decode,
         source_sha256=source.content(settings.cameras) if job.folder and verdict != "quarantined" else "",
     )  # fmt: skip
     if job.folder:
         keep(Path(job.folder), examined, evidence, settings)
     return examined
+
+
+def accept(findings: tuple[Finding, ...], acceptance: Acceptance | None) -> tuple[tuple[Finding, ...], str]:
+    """The findings, those that a person accepts being warnings that say so; and who accepted what, if anything."""
+    if acceptance is None:
+        return findings, ""
+    said = f"by {acceptance.by}: {acceptance.reason}"
+    out = []
+    codes: dict[str, None] = {}
+    for found in findings:
+        if found.severity == "error" and found.code in acceptance.codes:
+            codes[found.code] = None
+            update = {"severity": "warning", "message": f"{found.message}; accepted {said}"}
+            found = found.model_copy(update=update)
+        out.append(found)
+    return tuple(out), f"{said} ({', '.join(codes)})" if codes else ""
 
 
 def judge(findings: Iterable[Finding], repaired: bool) -> Verdict:

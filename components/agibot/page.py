@@ -45,6 +45,7 @@ def intake_page(
         Section("Reasons", [_reasons(examined)], "What was found, by how many episodes it was found in."),
         *([Section("Sampled decoding", [_weaker(settings.decode)], _SAMPLED)] if settings.decode != "full" else []),
         Section("Tasks", [_tasks(examined, settings.robot.fps)]),
+        *_by_hand(examined, settings),
         *([Section("Contract", [_contract(outcomes)])] if outcomes else []),
         Section("Distributions", [_distributions(usable)], "Of the usable episodes, one value per episode."),
         Section("Episodes", list(_episodes(bad, settings, work)), _episodes_lead(bad)),
@@ -75,8 +76,9 @@ def _reasons(examined: Sequence[Examined]) -> Block:
 
 
 def _weaker(decode: Decode) -> Table:
-    rows = [(Cell(code, code=True), how) for code, how in WEAKER[decode].items()]
-    return Table(("reason", "how it was checked"), rows)
+    return Table(
+        ("reason", "how it was checked"), [(Cell(code, code=True), how) for code, how in WEAKER[decode].items()]
+    )
 
 
 def _tasks(examined: Sequence[Examined], fps: int) -> Table:
@@ -98,6 +100,20 @@ def _tasks(examined: Sequence[Examined], fps: int) -> Table:
             )
         )  # fmt: skip
     return Table(("task", "instructions", "episodes", "usable", "minutes"), rows)
+
+
+def _by_hand(examined: Sequence[Examined], settings: Settings) -> Iterator[Section]:
+    """Episodes that a person accepted; and acceptances that this drop has no use for, for they may be mistaken."""
+    rows = [(_name(e), Cell(e.accepted, "warn")) for e in examined if e.accepted]
+    used = {e.key for e in examined if e.accepted}
+    rows += [
+        (f"task {a.task_id}, episode {a.episode_id}", Cell(f"by {a.by}: not needed, or not in this drop", "plain"))
+        for key, a in settings.profile.acceptances.items()
+        if key not in used
+    ]
+    if rows:
+        lead = "In spite of errors, by the profile's `accept`; the errors are shown as warnings."
+        yield Section("Accepted by hand", [Table(("episode", "accepted"), rows)], lead)
 
 
 def _contract(outcomes: Sequence[Outcome]) -> Table:

@@ -245,7 +245,8 @@ def _identity(entry: EpisodeEntry, first: int) -> dict[str, Any]:
 def _entry(index: int, found: Examined) -> EpisodeEntry:
     return EpisodeEntry(
         index=index, task_id=found.task_id, episode_id=found.episode_id, instruction=found.instruction,
-        frames=found.frames, repaired=found.verdict == "repaired", source_sha256=found.source_sha256, place=found.place,
+        frames=found.frames, repaired=found.verdict == "repaired", accepted=found.accepted,
+        source_sha256=found.source_sha256, place=found.place,
     )  # fmt: skip
 
 

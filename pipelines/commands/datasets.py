@@ -57,10 +57,11 @@ def show(dataset: DatasetArgument, store: StoreOption = None, as_json: JsonOptio
         f"{total.frames} frames, {total.seconds:.0f} s"
     )
     rows = [
-        (e.index, e.task_id, e.episode_id, e.frames, "yes" if e.repaired else "", e.instruction)
+        (e.index, e.task_id, e.episode_id, e.frames, "yes" if e.repaired else "", e.accepted, e.instruction)
         for e in manifest.episodes
     ]
-    print_table(("index", "task", "episode", "frames", "repaired", "instruction"), rows, "no episodes")
+    columns = ("index", "task", "episode", "frames", "repaired", "accepted by hand", "instruction")
+    print_table(columns, rows, "no episodes")
 
 
 @app.command("diff", epilog="Example: orrery datasets diff tiny/0123456789abcdef tiny")

@@ -60,6 +60,8 @@ def keys(config: BaseModel, prefix: str = "") -> list[str]:
         value = getattr(config, name)
         if isinstance(value, BaseModel):
             found += keys(value, f"{prefix}{name}.")
+            if getattr(value, "set_by_name", False):
+                found.append(prefix + name)
         elif isinstance(value, Mapping):
             found += [f"{prefix}{name}.{key}" for key in value]
         else:
