@@ -177,7 +177,7 @@ def follow(
     state = _wait(client, run_id, started + deadline_seconds, watch)
     statuses = watch.look()
     failed = [s for s in statuses if s.status == "failed"]
-    message = "" if ENDED[state] == "succeeded" else f"the run was {state.lower()} at Kubeflow Pipelines"
+    message = "" if ENDED[state] == "succeeded" else _unsaid(client, pipeline, run_id, state)
     message = f"{failed[-1].name}: {failed[-1].message}" if message and failed else message
     ending = {
         "status": ENDED[state], "message": message, "seconds": round(time.monotonic() - started, 3),
@@ -187,6 +187,20 @@ def follow(
     if message:
         raise StageFailed(message, 1)
     return runs.find(store, run_id)
+
+
+def _unsaid(client: Client, pipeline: Pipeline, run_id: str, state: str) -> str:
+    """What is known of a run's end where no stage said anything: a step without one, an image that is not there."""
+    spec = pipeline.load().pipeline_spec
+    ours = {name for dag in (spec.root.dag, *(c.dag for c in spec.components.values())) for name in dag.tasks}
+    with talking(host_of(client)):
+        details = client.get_run(run_id).run_details
+    tasks = (details and details.task_details) or ()  # Argo's own nodes are among them
+    failed = sorted({t.display_name for t in tasks if t.state == "FAILED" and t.display_name in ours})
+    where = (
+        f"kubectl -n {namespace_of(client) or 'kubeflow'} logs -l pipeline/runid={run_id} -c main --prefix --tail 20"
+    )
+    return f"{', '.join(failed) or 'the run'} {state.lower()} at Kubeflow Pipelines; what its pods said: {where}"
 
 
 def _wait(client: Client, run_id: str, deadline: float, watch: _Watch) -> str:

@@ -115,6 +115,11 @@ def test_a_run_is_followed_to_its_end(kfp: Recorder, folder_store: Store, monkey
     done = kfp_cluster.follow(client, folder_store, find(PIPELINE), built, run_id, 60, said.append)
     assert (done.run, done.head.status) == (run_id, "succeeded")
 
+    tasks = [{"display_name": name, "state": "FAILED"} for name in ("root", "agibot-intake", "agibot-intake(0)")]
+    sent["run_details"], kfp.states = {"task_details": tasks}, ["FAILED"]
+    with pytest.raises(StageFailed, match=f"^agibot-intake failed .* kubectl -n kubeflow logs .*{run_id}"):
+        kfp_cluster.follow(client, folder_store, find(PIPELINE), built, run_id, 60, said.append)
+
     monkeypatch.setenv("ORRERY_PIPELINE", PIPELINE)
     monkeypatch.setenv("ORRERY_RUN", run_id)
     StatusWriter(folder_store, "agibot.intake").write("failed", message="nothing is usable")
