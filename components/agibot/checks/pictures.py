@@ -29,18 +29,11 @@ def check_pictures(evidence: Evidence) -> Iterator[Finding]:
             own = joints[:, arms or [0, 1]].reshape(len(joints), -1)
             yield from check_frozen(name, info, own, where, evidence.allowed)
             if info.whole:
-                moving[name] = changes(info)
+                moving[name] = info.changes
     positions = evidence.arrays.get(POSITION)
     names = [f"hand_{side}_color" for side in SIDES]
     if positions is not None and all(name in moving for name in names):
         yield from check_hands([moving[name] for name in names], positions, evidence.allowed)
-
-
-def changes(info: VideoInfo) -> NDArray[np.float64]:
-    """(M - 1,) mean change of brightness from one frame that was looked at to the next."""
-    points = info.points.reshape(len(info.points), -1)
-    bigger = np.maximum(points[1:], points[:-1]) - np.minimum(points[1:], points[:-1])
-    return bigger.mean(axis=1)
 
 
 def check_black(name: str, info: VideoInfo, where: str, allowed: Thresholds) -> Iterator[Finding]:
@@ -70,7 +63,7 @@ def check_frozen(name: str, info: VideoInfo, joints: Array, where: str, allowed:
     lasts to the end of a video that is lively elsewhere or nowhere. An encoder that repeats a picture changes it a
     little at key frames: a lone step ends no run. A sensor's jump is no motion, so that no step counts for much.
     """
-    steps = changes(info)
+    steps = info.changes
     still = (steps < allowed.frozen_level) & (info.brightness[1:] >= allowed.black_level)
     usual = float(np.median(steps[~still])) if not still.all() else np.inf
     if info.whole:

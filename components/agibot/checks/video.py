@@ -147,7 +147,7 @@ def _sample(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
     if not keys or places[keys[0]] != 0:
         raise _Stop("video.undecodable", f"{name} does not begin with a key frame")
     chosen = [keys[n] for n in np.unique(np.linspace(0, len(keys) - 1, SAMPLES).round().astype(int))]
-    info.at, seen, samples = places[chosen], Seen(stream), []
+    info.at, seen, samples = places[chosen], Seen(stream, every=1), []
     for at, number in zip(info.at, chosen, strict=True):
         frame = _key_frame(container, stream, packets[number], f"{name}: frame {at} of {count}")
         samples.append(_small(frame))
