@@ -16,7 +16,8 @@ from components.store.access import KEY_FILE, ROLES, SECRET_FILE
 from pipelines.findings import Finding
 from pipelines.kfp_cluster import ENDPOINT, ClusterError
 
-NAMESPACE = "orrery"
+NAMESPACE, SYSTEM = "orrery", "kubeflow"
+"""Where pipelines run, and where KFP and its Argo are."""
 REQUEST_SECONDS = 10
 TOKEN_COMMAND = "kubectl create token ACCOUNT --audience pipelines.kubeflow.org"
 Version = tuple[int, int]
@@ -82,7 +83,18 @@ def examine(client: Any, namespace: str = NAMESPACE) -> list[Finding]:
     found = list(cluster.guarded(_server))
     if found[0].state == "missing":
         return found  # nothing else can be asked
-    for check in (_parts, _locks, _runtimes, _namespace, _accounts, _queues, _quota, _storage, _pipelines_api):
+    for check in (
+        _parts,
+        _locks,
+        _runtimes,
+        _namespace,
+        _accounts,
+        _queues,
+        _quota,
+        _storage,
+        _retries,
+        _pipelines_api,
+    ):
         found += cluster.guarded(check)
     return found
 
@@ -289,6 +301,19 @@ def _storage(cluster: _Cluster) -> Iterator[Finding]:
     ]
     mend = "" if default else "mark one StorageClass as the default; MinIO's volume needs it in the local overlay"
     yield Finding("storage-class", "ok" if default else "warn", ", ".join(default) or "no default one", mend)
+
+
+def _retries(cluster: _Cluster) -> Iterator[Finding]:
+    """Whether Argo starts a step again that failed. KFP's manifests from 2.17 on (kubeflow/pipelines#13485) set
+    `OnError` for all templates: a lost pod is replaced; one whose process failed or took too much memory is not."""
+    found = cluster.there(f"/api/v1/namespaces/{SYSTEM}/configmaps/workflow-controller-configmap")
+    if found is None:
+        return
+    policy = re.search(r"retryPolicy:\s*[\"']?(\w+)", (found.get("data") or {}).get("workflowDefaults", ""))
+    vain = policy is not None and policy[1] == "OnError"
+    mend = f"a step that fails is not tried again: set retryPolicy to Always in {SYSTEM}/workflow-controller-configmap"
+    what = f"Argo's policy is {policy[1] if policy else 'its default'}"
+    yield Finding("retries", "warn" if vain else "ok", what, mend if vain else "")
 
 
 def _pipelines_api(cluster: _Cluster) -> Iterator[Finding]:

@@ -43,6 +43,22 @@ def test_an_account_that_lacks_a_right_is_named_with_it(newest: Cluster) -> None
     assert "may not create trainjobs.trainer.kubeflow.org" in seen.what
 
 
+def test_a_kfp_that_would_not_try_a_failed_step_again_is_named(newest: Cluster) -> None:
+    """Breaks if a recipe's retries were in vain, and a night's training with them, unseen."""
+    name, namespace = "workflow-controller-configmap", {"metadata": {"name": "kubeflow"}}
+    newest.core.create_namespace(namespace)
+    try:
+        for policy, state in (("OnError", "warn"), ("Always", "ok")):
+            defaults = f"spec: {{templateDefaults: {{retryStrategy: {{limit: '2', retryPolicy: {policy}}}}}}}"
+            body = {"metadata": {"name": name}, "data": {"workflowDefaults": defaults}}
+            newest.core.create_namespaced_config_map("kubeflow", body)
+            seen = found(newest.api, newest.namespace)["retries"]
+            assert (seen.state, policy in seen.what, bool(seen.mend)) == (state, True, state == "warn")
+            newest.core.delete_namespaced_config_map(name, "kubeflow")
+    finally:
+        newest.core.delete_namespace("kubeflow")
+
+
 def test_who_may_not_look_is_told_so(cluster: Cluster, as_account: Callable[[str], Path]) -> None:
     """A person without rights gets findings, not a traceback."""
     as_account("pipeline")
