@@ -55,6 +55,42 @@ def test_a_second_run_asks_no_engine_and_says_the_same(pool: Path, digits: Path,
     assert log.read_bytes() == before
 
 
+def say(text: str, pool: Path, scratch: Path) -> None:
+    """The samples of `pool`, as if every response had been `text`."""
+    header, *lines = (pool / "scratch" / "responses.jsonl").read_text().splitlines()
+    said = [json.loads(line) for line in lines]
+    for sampled in said:
+        sampled["completions"][0]["text"] = text
+    (scratch / "responses.jsonl").write_text("".join(line + "\n" for line in [header, *map(json.dumps, said)]))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("I would rather not.", r"'language\.no-question': 60"),
+        ("<question>一个篮子里有几个苹果？</question> \\boxed{1}", r"'language\.unexpected-script': 60"),
+        ("<question>What is 1+1?</question> 2", r"'language\.no-boxed-answer': 60"),
+    ],
+)
+def test_a_challenger_that_writes_no_question_is_told_why(
+    text: str, reason: str, pool: Path, digits: Path, tmp_path: Path
+) -> None:
+    """Breaks if an empty pool were published, and the labelling then failed on it."""
+    scratch, out = folders(tmp_path)
+    say(text, pool, scratch)
+    with pytest.raises(OrreryError, match=rf"not one of 60 responses.*{reason}.*train it on the format first"):
+        write_questions(POOL, digits, 5, scratch, out)
+    assert not list(out.iterdir())
+
+
+def test_a_challenger_that_repeats_itself_leaves_one_question(pool: Path, digits: Path, tmp_path: Path) -> None:
+    """The pool says so, and one question is fewer than the solver's batch: the labels end there, with a finding."""
+    scratch, out = folders(tmp_path)
+    say(f"<question>{QUESTIONS[0]}</question> \\boxed{{1}}", pool, scratch)
+    told = write_questions(POOL, digits, 5, scratch, out)
+    assert (told.kept, told.clusters, told.refused) == (1, 1, {"duplicate.same-question": 59})
+
+
 def test_labels_are_the_votes_and_are_audited(digits: Path, tmp_path: Path) -> None:
     """The model answers at random, so its majority is right about as often as chance."""
     scratch, out = folders(tmp_path)

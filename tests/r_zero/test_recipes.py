@@ -10,7 +10,8 @@ import pytest
 from components.store.errors import ConfigurationError
 from components.store.open import open_store
 from pipelines import runner
-from pipelines.catalog import R_ZERO_ADOPTED
+from pipelines.catalog import R_ZERO_ADOPTED, find
+from pipelines.kfp_local import tasks
 from pipelines.recipes import RECIPES, recipe
 
 ADOPTED = tuple(RECIPES["r_zero_adopted"])
@@ -79,3 +80,14 @@ def test_a_recipe_for_gpus_does_not_start_without_one(tmp_path: Path, monkeypatc
     ):
         runner.run([R_ZERO_ADOPTED], built, open_store(str(tmp_path / "store")))
     assert not (tmp_path / "store").exists() or not any((tmp_path / "store").iterdir()), "nothing was begun"
+
+
+def test_what_a_run_is_expected_to_reach() -> None:
+    """Breaks if the time left counted iterations that are not asked for, or the end after each of those that are."""
+    two = recipe("r_zero", "tiny", ["iterations=2"])
+    titles = tasks(find("r_zero").load()).values()
+    numbered = {title for title in titles if title[-1].isdigit() and two.plans(title)}
+    assert {title for title in numbered if title.startswith("Challenger")} == {"Challenger 1", "Challenger 2"}
+    assert {title for title in numbered if title.startswith(("Gate", "Best"))} == {"Gate, after 2", "Best of 2"}
+    one = recipe("r_zero", "bench", ["iterations=1"])
+    assert all(map(one.plans, tasks(find("r_zero_paper").load()).values())), "it plays three, whatever is asked"

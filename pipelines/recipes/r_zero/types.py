@@ -128,7 +128,7 @@ class Curriculum(Recipe):
 
     def plans(self, title: str) -> bool:
         """An iteration's tasks end with its number, those of the end after so many too."""
-        found = re.search(r"(after|best of)? ?([1-9])\??$", title, re.IGNORECASE)
+        found = re.search(r"(after|best of)? ?(?<!seed )([1-9])\??$", title, re.IGNORECASE)
         if found is None:
             return True
         number = int(found[2])
