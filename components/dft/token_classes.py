@@ -18,7 +18,9 @@ from data_contracts.interval import Z_95
 from data_contracts.scores import ClassChange, Mean
 
 FUNCTION, STYLE, WORD = "function words", "words of style", "other words"
-MATHEMATICS, PUNCTUATION, SPACE, END = "digits, operators, LaTeX", "punctuation", "spaces and line breaks", "end token"
+MATHEMATICS = "mathematics"
+"""Digits, operators, brackets and LaTeX's commands"""
+PUNCTUATION, SPACE, END = "punctuation", "spaces", "end token"
 CLASSES = (FUNCTION, STYLE, PUNCTUATION, MATHEMATICS, WORD, SPACE, END)
 LOW = 0.1
 """Below it a token is in the lowest bin."""

@@ -14,7 +14,8 @@ from pipelines.report.reading import Reader
 from pipelines.report.token_classes import tables
 
 _ARMS = {
-    "base": "Base", "sft": "SFT", "dft": "DFT", "iw-sft": "iw-SFT", "asft": "ASFT", "eaft": "EAFT",
+    "base": "Base", "adopt-model": "Base", "sft": "SFT", "dft": "DFT", "iw-sft": "iw-SFT", "asft": "ASFT",
+    "eaft": "EAFT",
     "offline-sft": "RFT", "offline-dft": "DFT, own answers", "offline-iw-sft": "iw-SFT, own answers", "dpo": "DPO",
     "grpo": "GRPO", "ppo": "PPO-style",
     "sequence": "Weight of the sequence", "geometric": "Geometric mean",

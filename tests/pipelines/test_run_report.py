@@ -255,9 +255,9 @@ def test_the_arms_of_a_fine_tuning_stand_side_by_side(loop: Loop) -> None:
         assert value in table[start : start + 400]
     assert "0.830" in html
     kinds = html[html.index(">Kind of token<") :]
-    row = kinds[kinds.index(">function words<") : kinds.index(">punctuation<")]
-    assert "40.0 %" in row, "of the 30 tokens"
-    assert "-0.50 (-0.60 … -0.40)" in row
+    shares, changes = kinds.index("40.0 %"), kinds.index("-0.50 (-0.60\u2060…\u2060-0.40)")
+    assert kinds.index(">function words<") < kinds.index(">punctuation<") < shares < kinds.index("60.0 %") < changes
+    assert changes < kinds.index("+0.25 (+0.15\u2060…\u2060+0.35)"), "each under its kind"
     assert f"100 problems, SHA-256 {'0' * 64}" in html, "what was judged by is named by its hash"
     assert "<script>alert" not in html
     assert "alert(" in html, "a token from a model is shown as text"
