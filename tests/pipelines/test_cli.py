@@ -62,6 +62,9 @@ CASES = [
     (["serve", "ge-act"], 2, ["ge-act"]),
     (["episodes", "record", "drop", "--task", "jump"], 2, ["jump", "press"]),
     (["episodes", "record", "drop", "--episodes", "0"], 2, ["--episodes"]),
+    (["episodes", "validate", "no-drop"], 2, ["no-drop is not there", "s3://bucket/prefix"]),
+    (["episodes", "validate", "no-drop", "--decode", "half"], 2, ["half", "sampled"]),
+    (["episodes", "validate", "no-drop", "--camera", "nose"], 2, ["nose", "head_color"]),
     (["runs", "list", "--store", "ftp://x"], 2, ["ftp://x", "s3://"]),
     (["demo", "--recipe", "tinny"], 2, ["tinny", "tiny"]),
 ]
@@ -179,6 +182,22 @@ def test_a_stopped_command_says_so(
     assert got == 130
     assert "start again to go on" in err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_drop_without_episodes_is_exit_code_1_and_a_document(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sampled examination says what it did not check: as JSON, in words, and before it is started."""
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "drop").mkdir()
+    words = ("episodes", "validate", str(tmp_path / "drop"), "--decode", "sampled")
+    code, out, _ = call(capsys, *words, "--json")
+    document = json.loads(out)
+    assert (code, document["summary"]["quarantined"], document["decode"]) == (1, 1, "sampled")
+    assert document["weaker"]["video.hands-swapped"] == "not checked"
+    code, out, _ = call(capsys, *words)
+    assert (code, "inventory.empty-drop" in out, "video.hands-swapped  not checked" in out) == (1, True, True)
+    assert "swapped hands" in " ".join(_help(["episodes", "validate"]).split())
 
 
 def test_control_characters_of_names_do_not_reach_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
