@@ -118,14 +118,22 @@ def _drawn(rows: Iterable[Row], most: int, seed: int) -> tuple[list[Row], list[R
 
 
 def _tensors(folder: Path) -> int:
-    """How many tensors the weights hold; every header is read, and every file that the index names is there."""
+    """How many tensors the weights hold: all that the index names, once each, and every number finite.
+
+    One NaN makes every loss NaN, and every answer noise; here it still has a name.
+    """
     held: Counter[str] = Counter()
     for path in sorted(p for p in folder.iterdir() if _WEIGHTS.fullmatch(p.name)):
         try:
             with safe_open(path, framework="pt") as file:
-                held.update(file.keys())
+                names = list(file.keys())
+                broken = next((name for name in names if not file.get_tensor(name).float().isfinite().all()), "")
         except (SafetensorError, OSError) as error:
             raise ConfigurationError(f"{path.name} is damaged or not complete ({error}); download it again") from error
+        if broken:
+            raise ConfigurationError(
+                f"{broken} in {path.name} holds NaN or infinities; take a model that was saved whole"
+            )
     indexed = _json(folder / _INDEX).get("weight_map", {}) if (folder / _INDEX).exists() else dict.fromkeys(held, "")
     missing = sorted(set(indexed) - set(held)) or sorted(set(held) - set(indexed))
     if missing or max(held.values(), default=0) != 1:

@@ -87,6 +87,12 @@ def _cut_weights(path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:-100])
 
 
+def _spoil(path: Path) -> None:
+    tensors = load_file(path / "model.safetensors")
+    tensors["model.norm.weight"][0] = float("nan")
+    save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
+
+
 def _lose_a_shard(path: Path) -> None:
     tensors = load_file(path / "model.safetensors")
     half = dict(islice(tensors.items(), len(tensors) // 2))
@@ -114,6 +120,7 @@ def _swap_tokenizer(path: Path) -> None:
     ("spoil", "message"),
     [
         (_drop_weights, r"holds no model\.safetensors; weights in other formats run code"),
+        (_spoil, r"model\.norm\.weight in model\.safetensors holds NaN or infinities"),
         (_cut_weights, r"model\.safetensors is damaged or not complete"),
         (_lose_a_shard, "do not agree, first on"),
         (_code, "names code of its own"),
