@@ -130,10 +130,9 @@ def _tensors(folder: Path) -> int:
                 broken = next((name for name in names if not file.get_tensor(name).float().isfinite().all()), "")
         except (SafetensorError, OSError) as error:
             raise ConfigurationError(f"{path.name} is damaged or not complete ({error}); download it again") from error
+        held.update(names)
         if broken:
-            raise ConfigurationError(
-                f"{broken} in {path.name} holds NaN or infinities; take a model that was saved whole"
-            )
+            raise ConfigurationError(f"{broken} in {path.name} holds NaN or infinities; take a model that has none")
     indexed = _json(folder / _INDEX).get("weight_map", {}) if (folder / _INDEX).exists() else dict.fromkeys(held, "")
     missing = sorted(set(indexed) - set(held)) or sorted(set(held) - set(indexed))
     if missing or max(held.values(), default=0) != 1:
