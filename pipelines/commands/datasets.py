@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from data_contracts.lineage import StageRecord
     from data_contracts.report import ValidationReport
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Dataset versions: list, show, diff.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Dataset versions: list, show, diff, export.")
 DatasetArgument = Annotated[
     str, typer.Argument(metavar="NAME[/VERSION]", help="A dataset; its newest version if none.")
 ]
@@ -85,6 +86,35 @@ def diff(old: DatasetArgument, new: DatasetArgument, store: StoreOption = None, 
     print_table(("change", "task", "episode", "reasons"), rows, "the same episodes")
     shifts = ", ".join(f"{space} {shift:.2f}" for space, shift in drift.items())
     print(f"largest shift of a mean action, in standard deviations: {shifts or 'not comparable'}")
+
+
+@app.command("export", epilog="Example: orrery datasets export tiny tiny-v21 --format lerobot-v2.1")
+def export(
+    dataset: DatasetArgument,
+    out: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new folder.")],
+    format_: Annotated[str, typer.Option("--format", help="lerobot-v2.1; a version itself is lerobot-v3.0.")],
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write one dataset version in another format, videos copied without re-encoding."""
+    from components.agibot.dataset import Dataset
+    from components.agibot.lerobot_v21 import export as to_v21
+    from components.store.errors import ConfigurationError
+    from components.store.files import scratch_folder
+    from components.store.records import lay_out
+    from components.telemetry.progress import progress
+
+    if format_ != "lerobot-v2.1":
+        raise ConfigurationError(f"--format {format_!r}: only lerobot-v2.1 is written; a version itself is v3.0")
+    opened = open_store(store)
+    record = find(opened, dataset)
+    with scratch_folder("export-") as folder:
+        wanted = ("manifest.json", "meta/", "data/", "videos/")
+        found = Dataset.open(lay_out(opened, record, folder / record.version, wanted))
+        with progress(len(found.manifest.episodes), "exporting", "episodes") as bar:
+            to_v21(found, out, bar.advance)
+    document = {"folder": str(out), "format": format_, "dataset": record.prefix, "episodes": len(found.episodes)}
+    print_json(document) if as_json else print(f"{out}: {len(found.episodes)} episodes of {record.prefix}, {format_}")
 
 
 def published(store: Store) -> Iterator[StageRecord]:

@@ -1,4 +1,4 @@
-"""`orrery episodes`: record in simulation, and validate a raw drop."""
+"""`orrery episodes`: record in simulation, validate a raw drop, look at an episode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.commands.common import JsonOption, StoreOption, open_store, print
 if TYPE_CHECKING:
     from data_contracts.report import ValidationReport
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Robot episodes: record, validate.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Robot episodes: record, validate, view.")
 
 
 @app.command("record", epilog="Example: orrery episodes record drop --task press:1 --episodes 4 --seed 7")
@@ -112,6 +112,43 @@ def validate(
     else:
         _print(report)
     raise typer.Exit(1 if report.summary.quarantined else 0)
+
+
+@app.command("view", epilog="Example: orrery episodes view drop --episode 1/100 --save episode.rrd")
+def view(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="DROP|DATASET", help="A raw drop, a folder or a tar; or NAME[/VERSION] of a dataset."),
+    ],
+    episode: Annotated[
+        str, typer.Option("--episode", help="TASK/EPISODE of a drop, or a dataset's index; else the first.")
+    ] = "",
+    save: Annotated[
+        Path | None, typer.Option("--save", metavar="FILE", help="Write an .rrd file instead of opening a viewer.")
+    ] = None,
+    embodiment: Annotated[str, typer.Option("--embodiment", help="The robot of a drop.")] = "agibot_g1",
+    profile: Annotated[str, typer.Option("--profile", help="Thresholds for a drop's findings.")] = "",
+    store: StoreOption = None,
+) -> None:
+    """Show one episode in Rerun: cameras, states, commands, steps and findings on one time line."""
+    from components.agibot.dataset import Dataset
+    from components.agibot.view import of_dataset, of_drop, show, viewer
+    from components.store.files import scratch_folder
+    from components.store.records import lay_out
+    from pipelines.commands.datasets import find
+
+    viewer()  # before anything is read
+    if Path(source).exists():
+        shown = of_drop(Path(source), episode, embodiment, profile)
+    else:
+        opened = open_store(store)
+        record = find(opened, source)
+        with scratch_folder("view-") as folder:
+            wanted = ("manifest.json", "meta/", "data/", "videos/")
+            shown = of_dataset(Dataset.open(lay_out(opened, record, folder / record.version, wanted)), episode)
+    show(shown, save)
+    where = f"written to {save}" if save is not None else "shown in Rerun's viewer"
+    print(f"{shown.name}: {shown.frames} frames, {len(shown.films)} cameras, {len(shown.findings)} findings; {where}")
 
 
 def _print(report: ValidationReport) -> None:
