@@ -2,7 +2,7 @@
 # The tests that need a Kubernetes: on the cluster of KUBECONFIG, else on an API server with controllers that the scripts of
 # ORRERY_CLUSTER_SCRIPTS (default: ../shared/cluster beside the checkout) build, once a machine, and boot. As root, then.
 # TIER=3 runs test_pods.py instead: on a cluster that runs pods, with Trainer's controllers and the images it needs; with
-# KUBECONFIG, those are there already. The first time on a machine it takes an hour and 30 GB of disk.
+# KUBECONFIG, those are there already. The first time on a machine it takes long (an hour on two busy cores) and 45 GB of disk.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 scripts=${ORRERY_CLUSTER_SCRIPTS:-../shared/cluster}
