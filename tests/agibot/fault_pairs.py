@@ -23,7 +23,7 @@ from components.robots.record import record_drop
 
 from .conftest import RawDrop
 from .faults import FAULTS, Fault
-from .test_faults import codes, copy_of
+from .test_faults import codes
 
 SAME_VALUES = (
     {"language.unknown-skill", "language.span-short", "language.span-gap"},
@@ -43,7 +43,8 @@ def coexist(a: Fault, b: Fault) -> bool:
 def run(root: Path, seed: int, count: int, strength: float) -> None:
     config = RecordConfig(name="pairs", tasks=(TaskPlan(task="press"), TaskPlan(task="pick_place")), episodes=1)
     record_drop(config, seed + 1, root / "drop", root / "scratch", workers=1)
-    sound = RawDrop(root / "drop")
+    drop = RawDrop(root / "drop")
+    longest = max(drop.episodes, key=lambda e: e.frames)  # room for every fault
     pairs = [pair for pair in combinations(FAULTS, 2) if coexist(*pair)]
     every, rng = len(pairs), np.random.default_rng([seed, 2000])
     if 0 < count < every:
@@ -52,7 +53,7 @@ def run(root: Path, seed: int, count: int, strength: float) -> None:
     asked: Counter[str] = Counter()
     hidden = []
     for number, pair in enumerate(pairs):
-        raw = copy_of(sound, rng, root / str(number))
+        raw = drop.copy(root / str(number), [longest]).episodes[0]
         for fault in pair:
             fault.inject(raw, rng, strength)
         seen = codes(raw)
