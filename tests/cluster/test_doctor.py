@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from kubernetes import client
 
+from pipelines import cluster_doctor
 from pipelines.cluster_doctor import connect, examine
 from pipelines.findings import Finding
 from tests.engines.cluster import Cluster
@@ -43,20 +45,22 @@ def test_an_account_that_lacks_a_right_is_named_with_it(newest: Cluster) -> None
     assert "may not create trainjobs.trainer.kubeflow.org" in seen.what
 
 
-def test_a_kfp_that_would_not_try_a_failed_step_again_is_named(newest: Cluster) -> None:
+def test_a_kfp_that_would_not_try_a_failed_step_again_is_named(
+    newest: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Breaks if a recipe's retries were in vain, and a night's training with them, unseen."""
-    name, namespace = "workflow-controller-configmap", {"metadata": {"name": "kubeflow"}}
-    newest.core.create_namespace(namespace)
-    try:
-        for policy, state in (("OnError", "warn"), ("Always", "ok")):
-            defaults = f"spec: {{templateDefaults: {{retryStrategy: {{limit: '2', retryPolicy: {policy}}}}}}}"
-            body = {"metadata": {"name": name}, "data": {"workflowDefaults": defaults}}
-            newest.core.create_namespaced_config_map("kubeflow", body)
-            seen = found(newest.api, newest.namespace)["retries"]
-            assert (seen.state, policy in seen.what, bool(seen.mend)) == (state, True, state == "warn")
-            newest.core.delete_namespaced_config_map(name, "kubeflow")
-    finally:
-        newest.core.delete_namespace("kubeflow")
+    name, where = "workflow-controller-configmap", newest.namespace
+    monkeypatch.setattr(cluster_doctor, "SYSTEM", where)  # KFP's own namespace may be in use there
+    for policy, state in (("OnError", "warn"), ("Always", "ok")):
+        defaults = f"spec: {{templateDefaults: {{retryStrategy: {{limit: '2', retryPolicy: {policy}}}}}}}"
+        newest.core.create_namespaced_config_map(
+            where, {"metadata": {"name": name}, "data": {"workflowDefaults": defaults}}
+        )
+        try:
+            seen = found(newest.api, where)["retries"]
+        finally:
+            newest.core.delete_namespaced_config_map(name, where)
+        assert (seen.state, policy in seen.what, bool(seen.mend)) == (state, True, state == "warn")
 
 
 def test_who_may_not_look_is_told_so(cluster: Cluster, as_account: Callable[[str], Path]) -> None:
