@@ -14,11 +14,12 @@ from components.store.errors import ConfigurationError
 from components.store.files import scratch_folder
 from components.store.records import first_problem, lay_out, load_record, read_reference, reference
 from components.store.stage import Workspace, run_stage
+from components.store.status import StatusWriter
 from data_contracts.base import Contract, canonical_json, fingerprint
 from data_contracts.lineage import Metric, RecordRef, StageRecord
 
 SOURCES = ("components/agibot", "data_contracts")
-EXAMINE = "agibot.examine"
+EXAMINE, JOIN = "agibot.examine", "agibot.join"
 SHARDS = ".shards"
 """What a dataset's name ends with for the versions that its shards publish: they lie beside it."""
 NOTHING = "0/0"
@@ -152,7 +153,10 @@ def join(store: Store, config: IntakeConfig, seed: int, raw: StageRecord, parts:
         with joining(store, config.name):
             head, etag = read_head(store, config.name)
             record = _join_to(store, config, seed, raw, records, head)
-            if record == head or move_head(store, record, etag):
+            if record == head:  # the run shows what it found, as if it had made it
+                StatusWriter(store, JOIN, record.version, record.prefix).write("cached")
+                return record
+            if move_head(store, record, etag):
                 return record
 
 
@@ -185,7 +189,7 @@ def _join_to(
         inputs = {"raw": raw} | ({"parent": head} if head is not None else {})
         inputs |= {f"part-{number:04d}": part for number, part in enumerate(parts)}
         return run_stage(
-            store=store, stage="agibot.join", kind="datasets", name=config.name, inputs=inputs, config=config,
+            store=store, stage=JOIN, kind="datasets", name=config.name, inputs=inputs, config=config,
             seed=seed, sources=SOURCES, build=build,
         )  # fmt: skip
 

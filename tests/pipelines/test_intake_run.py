@@ -65,7 +65,13 @@ def test_an_uploaded_drop_becomes_a_dataset(orrery: Run, place: Path, drop: Path
     assert done.returncode == 0, done.stderr
     stages = [s["name"] for s in json.loads(done.stdout)["stages"]]
     assert stages == ["agibot.adopt", "agibot.examine-1-of-1", "agibot.join"]
-    assert any(key.endswith("manifest.json") for key in published(place))
+    before = published(place)
+    assert any(key.endswith("manifest.json") for key in before)
+
+    again = orrery("run", "drop_intake", "--set", f"drop={drop}", "--json")
+    stages = {s["name"]: s["status"] for s in json.loads(again.stdout)["stages"]}
+    assert stages == {"agibot.adopt": "cached", "agibot.join": "cached"}, "a run shows the version that it found"
+    assert published(place) == before
 
 
 def test_an_empty_drop_publishes_nothing_and_says_so(orrery: Run, place: Path) -> None:
