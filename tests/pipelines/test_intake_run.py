@@ -48,7 +48,7 @@ def test_recorded_episodes_become_a_dataset_once(orrery: Run, place: Path) -> No
     shown = json.loads(orrery("datasets", "show", name, "--json").stdout)
     assert len(shown["episodes"]) == 2
     assert json.loads(orrery("datasets", "diff", name, name, "--json").stdout) == {
-        "added": [], "removed": [], "changed": [], "repaired": [], "refused": [],
+        "added": [], "removed": [], "changed": [], "repaired": [], "refused": [], "accepted": [],
         "drift": {"joint": 0.0, "eef14": 0.0},
     }  # fmt: skip
     page = Path(document["report"]).read_text()

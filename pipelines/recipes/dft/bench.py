@@ -17,7 +17,7 @@ def bench() -> DftRecipe:
             "name": "bench",
             "problems": small.problems.model_copy(update={"test_examples": 200, "harder_examples": 100}),
             "train": train(steps=200, learning_rate=3e-4),
-            "offline": Offline(questions=1000, dpo=train(steps=200, learning_rate=5e-5)),
+            "offline": Offline(questions=1000, dpo=train(steps=200, learning_rate=2e-5)),
             "online": Online(sequences=128, train=train(32, 2e-4, batch_size=64, decay="constant")),
             "judge": Judge(samples=4, pass_at=(1, 4)),
         }

@@ -27,7 +27,7 @@ def tiny() -> DftRecipe:
         # DPO's rate, swept once from the base of `bench` (150 steps, 707 pairs, one seed; avg@4 on 60 of its test
         # problems): base 54 %, 2e-5 60 (51-67), 5e-5 52 (43-61), 2e-4 28 (21-36). The largest fits its pairs best and
         # makes its right answers improbable, too (log p -3.9, -3.9, -7.3). The intervals do not part the smaller two.
-        offline=Offline(questions=1000, dpo=train(steps=150, learning_rate=5e-5)),
+        offline=Offline(questions=1000, dpo=train(steps=150, learning_rate=2e-5)),
         online=Online(sequences=128, train=train(steps=16, learning_rate=2e-4, batch_size=64, decay="constant")),
         judge=Judge(samples=8, pass_at=(1, 8)),
         analysed=300,
