@@ -20,7 +20,7 @@ from components.agibot.blob import Blob
 from components.agibot.drop import Drop, EpisodeSource, inventory, open_drop
 from components.agibot.examine import Job, stem
 from components.agibot.tar_index import TarIndex, index_blob
-from components.store.api import Stat, Store
+from components.store.api import Store
 from components.store.errors import AlreadyExists, ConfigurationError, IntegrityError, NotFound
 from components.store.folder import FolderStore
 from components.store.open import open_store
@@ -61,13 +61,7 @@ def open_source(source: str, store: Callable[[], Store] = open_store) -> Drop:
             f"{source} is not there: it must be a folder or tar here, s3://bucket/prefix, or a place in {place.url}"
         )
     names = ((stat, stat.key.removeprefix(prefix + "/") if prefix else stat.key) for stat in found)
-    return inventory(_listed(place, stat, name) for stat, name in names)
-
-
-def _listed(store: Store, stat: Stat, name: str) -> Blob:
-    if isinstance(store, FolderStore):
-        return Blob(os.fspath(store.root / stat.key), 0, stat.size, name)
-    return Blob(stat.key, 0, stat.size, name, store.url)
+    return inventory(_object(place, stat.key, stat.size, name) for stat, name in names)
 
 
 def _blob(store: Store, raw: StageRecord, ref: ObjectRef) -> Blob:
@@ -76,9 +70,14 @@ def _blob(store: Store, raw: StageRecord, ref: ObjectRef) -> Blob:
         found = store.stat(key)
         if found is None or found.size != ref.size or found.sha256 not in (None, ref.sha256):
             raise IntegrityError(f"{ref.path} is not what was adopted: {key} was changed; adopt the drop again")
+    return _object(store, key, ref.size, ref.path, ref.sha256)
+
+
+def _object(store: Store, key: str, size: int, name: str, identity: str = "") -> Blob:
+    """An object as a blob: in a folder's store it is a local file."""
     if isinstance(store, FolderStore):
-        return Blob(os.fspath(store.root / key), 0, ref.size, ref.path, identity=ref.sha256)
-    return Blob(key, 0, ref.size, ref.path, store.url, ref.sha256)
+        return Blob(os.fspath(store.root / key), 0, size, name, identity=identity)
+    return Blob(key, 0, size, name, store.url, identity)
 
 
 def index_of(store: Store, tar: Blob) -> TarIndex:

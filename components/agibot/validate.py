@@ -39,7 +39,7 @@ def validate(
     page: Path | None = None,
     workers: int | None = None,
     quiet: bool = False,
-    store: Callable[[], Store] | None = None,
+    store: Callable[[], Store] = open_store,
 ) -> ValidationReport:
     """Validate the drop at `source`, as `open_source` finds it. Shows progress on stderr unless `quiet`.
 
@@ -49,7 +49,7 @@ def validate(
     Raises ConfigurationError if there is nothing at `source` or the embodiment, a camera or the profile is unknown.
     """
     settings = make_settings(embodiment, cameras, calibration, repair, profile, decode)
-    drop = open_source(str(source), store or open_store)
+    drop = open_source(str(source), store)
     with TemporaryDirectory() as folder:
         scratch, work = Path(folder) / "fetched", Path(folder) if page else None
         with progress(len(drop.episodes), "validating", "episodes", quiet=quiet) as bar:
