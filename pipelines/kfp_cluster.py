@@ -25,16 +25,18 @@ from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import runs
 from pipelines.catalog import Pipeline
 from pipelines.compiler import compile_to
+from pipelines.earlier import runs_stage
 from pipelines.recipes.base import Recipe
-from pipelines.runner import StageFailed, arguments, runs_stage
+from pipelines.runner import StageFailed, arguments
 
 if TYPE_CHECKING:
     from kfp import Client
 
 ENDPOINT, TOKEN, NAMESPACE = "KF_PIPELINES_ENDPOINT", "KF_PIPELINES_TOKEN", "KF_PIPELINES_NAMESPACE"
+STEPS_ACCOUNT = "ORRERY_STEPS_ACCOUNT"
 EXPERIMENT = "orrery"
 ACCOUNT = "pipeline"
-"""The service account of the steps (`manifests/base/accounts.yaml`)."""
+"""The service account of the steps (`manifests/base/accounts.yaml`), where KFP serves several teams."""
 REQUEST_SECONDS = 30
 POLL_SECONDS = 5.0
 OUTAGE_SECONDS = 300.0
@@ -111,6 +113,11 @@ def namespace_of(client: Client) -> str | None:
     return client.get_user_namespace() or None
 
 
+def account_of(client: Client) -> str | None:
+    """The service account of the steps; None is KFP's own choice: where it serves one team, it has one for them."""
+    return os.environ.get(STEPS_ACCOUNT) or (ACCOUNT if namespace_of(client) else None)
+
+
 def upload(client: Client, pipeline: Pipeline, recipe: Recipe) -> Uploaded:
     """The version that holds this pipeline with this recipe: found by its content, else uploaded."""
     from kfp_server_api import V2beta1Pipeline
@@ -132,9 +139,7 @@ def upload(client: Client, pipeline: Pipeline, recipe: Recipe) -> Uploaded:
         return Uploaded(pipeline_id, found, version)
 
 
-def start(
-    client: Client, pipeline: Pipeline, recipe: Recipe, store: Store, given: Mapping[str, str], account: str = ACCOUNT
-) -> str:
+def start(client: Client, pipeline: Pipeline, recipe: Recipe, store: Store, given: Mapping[str, str]) -> str:
     """Upload `pipeline` and start it; KFP's id of the run, under which the store knows it too."""
     version = upload(client, pipeline, recipe)
     values = parameters(pipeline, recipe, store.url, given)
@@ -142,7 +147,7 @@ def start(
         experiment = client.create_experiment(EXPERIMENT)
         run = client.run_pipeline(
             experiment.experiment_id, runs.new_id(recipe.name), params=values, pipeline_id=version.pipeline_id,
-            version_id=version.version_id, enable_caching=False, service_account=account,
+            version_id=version.version_id, enable_caching=False, service_account=account_of(client),
         )  # fmt: skip
     runs.write(store, _record(run.run_id, pipeline, recipe))
     return str(run.run_id)

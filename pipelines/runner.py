@@ -6,7 +6,7 @@ import contextlib
 import glob
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,8 +23,9 @@ from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import kfp_local, runs
 from pipelines.catalog import Pipeline
 from pipelines.display import Display
+from pipelines.earlier import forecast_of
 from pipelines.effective import differences
-from pipelines.estimate import Forecast, roughly
+from pipelines.estimate import roughly
 
 if TYPE_CHECKING:
     from pipelines.recipes import Recipe
@@ -158,43 +159,6 @@ def _config(configs: Mapping[str, Contract], name: str, pipeline: Pipeline) -> s
     if name not in configs:
         raise ConfigurationError(f"{pipeline.name} takes an uploaded drop, but none is named; say --set drop=FOLDER")
     return canonical_json(configs[name])
-
-
-def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Mapping[str, Iterable[str]]) -> Forecast:
-    """What the run will take: as earlier runs of the recipe did, else as the recipe says.
-
-    `tasks` names the tasks of each pipeline in their order, which is the order in which an earlier run's stages ended.
-    """
-    every = [f"{pipeline}/{task}" for pipeline, names in tasks.items() for task in names]
-    earlier = [run for run in runs.read_all(store) if run.head.recipe == recipe.name]
-    before: dict[str, float] = {}
-    for run in earlier[:8]:
-        statuses = {(pipeline, stage.name): stage for pipeline, stage in run.stages}
-        for part in run.parts:
-            for task, name in zip(tasks.get(part.pipeline, ()), part.stages, strict=False):
-                stage, key = statuses.get((part.pipeline, name)), f"{part.pipeline}/{task}"
-                if stage and key not in before and stage.status in ("succeeded", "cached"):
-                    before[key] = _work(store, stage)
-    declared = {task: seconds for task in every for name, seconds in recipe.estimates.items() if runs_stage(task, name)}
-    config = json.loads(canonical_json(recipe))
-    same = any(r.head.pipeline == group and r.head.status == "succeeded" and r.head.config == config for r in earlier)
-    return Forecast(every, before, declared, expect_cached=same)
-
-
-def _work(store: Store, stage: StageStatus) -> float:
-    """Seconds that it took to make what a stage found or made."""
-    if stage.status == "succeeded":
-        return stage.seconds
-    try:
-        return load_record(store, stage.prefix).seconds
-    except OrreryError:
-        return stage.seconds
-
-
-def runs_stage(task: str, stage: str) -> bool:
-    """Whether a task (`ge-act-evaluate-2` or `ge_act/ge-act-evaluate-2`) runs the stage (`ge_act.evaluate`)."""
-    task, name = task.rpartition("/")[2], stage.replace(".", "-").replace("_", "-")
-    return task == name or (task.startswith(name + "-") and task.removeprefix(name + "-").isdigit())
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""`orrery demo`, `orrery run` and `orrery compile`: pipelines, here or as KFP YAML."""
+"""`orrery demo`, `orrery run`, `orrery plan` and `orrery compile`: pipelines, here or as KFP YAML."""
 
 from __future__ import annotations
 
@@ -112,6 +112,29 @@ def _run_there(
             say(f"report  {publish(store, runs.find(store, run_id))}")
         raise
     _print_outcome(runner.Outcome(done, publish(store, done), {}), as_json)
+
+
+def plan(
+    pipeline: Annotated[str, typer.Argument(metavar="PIPELINE", help="Which.")],
+    recipe: RecipeOption = "tiny",
+    settings: SetOption = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What a run would take, before anything is spent: stages, hours, GPUs, memory, bytes. Exit code 1: over budget.
+
+    Example: orrery plan ge_act --recipe bench --set cluster.accelerator=nvidia.com/gpu
+    """
+    from pipelines.catalog import find
+    from pipelines.commands import planned
+    from pipelines.plan import plan_of
+    from pipelines.recipes import recipe as load
+
+    chosen = find(pipeline)
+    made = plan_of(open_store(store), chosen, load(chosen.track, recipe, settings or ()))
+    planned.show(made, as_json)
+    if made.overspent:
+        raise typer.Exit(1)
 
 
 def compile_(

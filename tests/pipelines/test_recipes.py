@@ -36,8 +36,8 @@ def test_a_recipe_configures_every_parameter_of_its_pipelines(track: str, name: 
 @pytest.mark.parametrize(("track", "name"), EVERY)
 def test_estimates_name_real_stages(track: str, name: str) -> None:
     """An estimate under a wrong name silently counts for nothing."""
+    from pipelines.earlier import runs_stage
     from pipelines.kfp_local import tasks
-    from pipelines.runner import runs_stage
 
     every = [task for pipeline in of_track(track) if pipeline is not DROP_INTAKE for task in tasks(pipeline.load())]
     estimates = recipe(track, name).estimates

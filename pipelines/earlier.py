@@ -1,0 +1,85 @@
+"""What earlier runs of a recipe tell of the next one: which version each task made, and what it took."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+
+from components.store.api import Store
+from components.store.errors import OrreryError
+from components.store.records import load_record
+from data_contracts.base import canonical_json
+from data_contracts.lineage import StageStatus
+from pipelines import runs
+from pipelines.estimate import Forecast
+from pipelines.recipes.base import Recipe
+
+RUNS_READ = 8
+
+Tasks = Mapping[str, Iterable[str]]
+"""The tasks of each pipeline in their order, which is the order in which an earlier run's stages ended."""
+
+
+def earlier_stages(found: Iterable[runs.Run], tasks: Tasks) -> dict[str, StageStatus]:
+    """How each task (`pipeline/task`) ended well in the newest of the runs where it did.
+
+    A task's stage has a name of its own (`ge_act.evaluate-policy`): the second task of a component is taken for the one
+    whose stage ended second among those of the component.
+    """
+    before: dict[str, StageStatus] = {}
+    for run in found:
+        statuses = {(pipeline, stage.name): stage for pipeline, stage in run.stages}
+        for part in run.parts:
+            turns: dict[str, list[str]] = {}
+            for task in tasks.get(part.pipeline, ()):
+                turns.setdefault(_component(task), []).append(task)
+            for name in part.stages:
+                stage, same = statuses.get((part.pipeline, name)), turns.get(_component_of_stage(name, turns))
+                key = f"{part.pipeline}/{same.pop(0)}" if same else ""
+                if key and stage and key not in before and stage.status in ("succeeded", "cached"):
+                    before[key] = stage
+    return before
+
+
+def _component(task: str) -> str:
+    """`ge-act-evaluate` of `ge-act-evaluate-2`."""
+    head, _, number = task.rpartition("-")
+    return head if number.isdigit() else task
+
+
+def _component_of_stage(stage: str, components: Iterable[str]) -> str:
+    """`ge-act-evaluate` of `ge_act.evaluate-policy`; empty if none of these."""
+    name = stage.replace(".", "-").replace("_", "-")
+    return max((c for c in components if name == c or name.startswith(f"{c}-")), key=len, default="")
+
+
+def runs_of(store: Store, recipe: Recipe) -> list[runs.Run]:
+    """The newest runs of recipes of this name."""
+    return [run for run in runs.read_all(store) if run.head.recipe == recipe.name]
+
+
+def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Tasks) -> Forecast:
+    """What the run will take: as earlier runs of the recipe did, else as the recipe says."""
+    every = [f"{pipeline}/{task}" for pipeline, names in tasks.items() for task in names]
+    found = runs_of(store, recipe)
+    before = {key: _work(store, stage) for key, stage in earlier_stages(found[:RUNS_READ], tasks).items()}
+    declared = {task: seconds for task in every for name, seconds in recipe.estimates.items() if runs_stage(task, name)}
+    config = json.loads(canonical_json(recipe))
+    same = any(r.head.pipeline == group and r.head.status == "succeeded" and r.head.config == config for r in found)
+    return Forecast(every, before, declared, expect_cached=same)
+
+
+def _work(store: Store, stage: StageStatus) -> float:
+    """Seconds that it took to make what a stage found or made."""
+    if stage.status == "succeeded":
+        return stage.seconds
+    try:
+        return load_record(store, stage.prefix).seconds
+    except OrreryError:
+        return stage.seconds
+
+
+def runs_stage(task: str, stage: str) -> bool:
+    """Whether a task (`ge-act-evaluate-2` or `ge_act/ge-act-evaluate-2`) runs the stage (`ge_act.evaluate`)."""
+    task, name = task.rpartition("/")[2], stage.replace(".", "-").replace("_", "-")
+    return task == name or (task.startswith(name + "-") and task.removeprefix(name + "-").isdigit())
