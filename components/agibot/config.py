@@ -25,7 +25,9 @@ class IntakeConfig(Contract):
     profile: Profile = Field(default_factory=Profile, description="thresholds of a robot or task; a name loads one")
     chunk: int = Field(default=54, ge=1, description="steps over which `relative` action statistics are taken")
     strips: int = Field(default=12, ge=0, description="episodes of which a film strip is kept for reports")
-    shard: int = Field(default=200, ge=1, description="episodes that one shard examines, when a drop is joined")
+    shard: int = Field(
+        default=200, ge=1, description="episodes that one shard examines; more, if there were more than 400 shards"
+    )
 
     @field_validator("profile", mode="before")
     @classmethod

@@ -4,6 +4,7 @@
 examined.jsonl                        what was found out about each of its episodes, in key order
 rows.jsonl                            of each usable one: a row of `meta/episodes`, but for what its number decides
 facts.json                            what LeRobot notes of each camera's videos
+statistics/sketches.npz               of the usable ones' columns and action forms, to be added to those of other parts
 data/ calibration/ videos/ strips/    as in a dataset (`components.agibot.dataset`), numbered from nought
 ```
 A version refers to `calibration` and `videos` as they are; `data` it writes anew, with the episodes' numbers in it.
@@ -28,11 +29,22 @@ from numpy.typing import NDArray
 from components.agibot import lerobot
 from components.agibot.columns import ACTION, STATE
 from components.agibot.config import IntakeConfig
-from components.agibot.dataset import IMAGES, array_of
+from components.agibot.dataset import IMAGES, SKETCHES, array_of
 from components.agibot.drop import EpisodeSource, Key
 from components.agibot.examine import Examined, stem
 from components.agibot.page import MOST_SHOWN
-from components.agibot.statistics import levels, of_levels, of_rows
+from components.agibot.statistics import (
+    FORMS,
+    Rows,
+    Sketches,
+    add,
+    in_form,
+    levels,
+    of_levels,
+    of_rows,
+    read_sketches,
+    write_sketches,
+)
 from components.agibot.stored import forget, local_video
 from components.agibot.tables import TableFiles, table_of
 from components.agibot.videos import VideoJoiner, VideoPlace, video_path
@@ -59,17 +71,20 @@ def write_part(
     usable = [e for e in examined if e.usable]
     fps = config.profile.robot(config.embodiment).fps
     rows, facts = [], {}
+    sketches: Sketches = {}
     with ExitStack() as stack:
         data, calibration = (stack.enter_context(TableFiles(out / tree)) for tree in ("data", "calibration"))
         joiners = {c: stack.enter_context(VideoJoiner(out, IMAGES + c, fps)) for c in config.cameras}
         for found in usable:
             source, kept = sources[found.key], stem(work, *found.key)
             with np.load(kept.with_name(kept.name + ".npz"), allow_pickle=False) as arrays:
-                row = _labels(source) | _place("data", data.add(table_of({name: arrays[name] for name in COLUMNS})))
+                columns = {name: arrays[name] for name in COLUMNS}
+                row = _labels(source) | _place("data", data.add(table_of(columns)))
                 if config.calibration:
                     poses = {c: arrays[f"calibration/{c}/camera_to_base"] for c in config.cameras}
                     row |= _place("calibration", calibration.add(table_of(poses))) | _intrinsics(arrays, config.cameras)
                 row |= _statistics(arrays, config.cameras)
+            add(sketches, with_forms(columns, config.chunk))
             for camera, joiner in joiners.items():
                 blob = local_video(work, source, camera)
                 assert blob is not None  # an episode without it is not usable
@@ -83,6 +98,7 @@ def write_part(
     for name, lines in ((EXAMINED, map(Examined.model_dump_json, examined)), (ROWS, map(canonical_json, rows))):
         write_atomic(out / name, "".join(f"{line}\n" for line in lines).encode())
     lerobot.write_json(out / FACTS, facts)
+    write_sketches(out / SKETCHES, sketches, {})
 
 
 def _labels(source: EpisodeSource) -> dict[str, Any]:
@@ -129,6 +145,15 @@ def _statistics(arrays: Any, cameras: Sequence[str]) -> dict[str, Any]:
     return flat_statistics(found) | {"levels": counted}
 
 
+def with_forms(columns: dict[str, NDArray[Any]], chunk: int) -> dict[str, Rows]:
+    """All of an episode that statistics are made of: its `COLUMNS`, and each action space in the forms that differ."""
+    rows: dict[str, Rows] = {name: np.asarray(values, np.float64) for name, values in columns.items()}
+    for space in STATE:
+        state, action = rows[STATE[space]], rows[ACTION[space]]
+        rows |= {f"{space}/{form}": in_form(state, action, space, form, chunk) for form in FORMS if form != "absolute"}
+    return rows
+
+
 def flat_statistics(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Statistics by name as columns of `meta/episodes`."""
     return {f"stats/{name}/{key}": value for name, values in found.items() for key, value in values.items()}
@@ -159,11 +184,15 @@ class Part:
     def examined(self) -> list[Examined]:
         return read_examined([self.folder / EXAMINED])
 
-    @cached_property
     def rows(self) -> dict[Key, dict[str, Any]]:
+        """Of each usable episode. Not kept: those of all parts would not fit into memory."""
         with open(self.folder / ROWS, encoding="utf-8") as file:
             rows = [json.loads(line) for line in file]
         return {(row["source/task_id"], row["source/episode_id"]): row for row in rows}
+
+    def sketches(self) -> Sketches:
+        """Of all its usable episodes together."""
+        return read_sketches(self.folder / SKETCHES)[0]
 
     @property
     def facts(self) -> dict[str, Any]:

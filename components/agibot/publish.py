@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -26,13 +27,13 @@ from components.agibot.config import IntakeConfig
 from components.agibot.dataset import IMAGES, MANIFEST, RECORDS, SKETCHES
 from components.agibot.drop import EpisodeSource, Key
 from components.agibot.examine import Examined
-from components.agibot.part import Part, flat_statistics, read_examined, spread, table_path, write_part
+from components.agibot.part import Part, flat_statistics, read_examined, spread, table_path, with_forms, write_part
 from components.agibot.statistics import (
     FORMS,
     Sketches,
     Summary,
     add,
-    in_form,
+    merge,
     normalisation,
     of_levels,
     of_rows,
@@ -165,13 +166,14 @@ def _write_episodes(version: Version) -> Iterator[EpisodeEntry]:
     trees = ["calibration"] if version.config.calibration else []
     trees += [f"videos/{IMAGES}{camera}" for camera in version.config.cameras]
     files, schema, rows = _Files(version), _schema(version), []
+    prepared = _Prepared(version)
     with ExitStack() as stack:
         data, meta = (
             stack.enter_context(TableFiles(version.out / tree, first=version.files(tree)))
             for tree in ("data", "meta/episodes")
         )
         for number, (found, part) in enumerate(version.kept):
-            row, entry = dict(part.rows[found.key]), _entry(len(version.entries), found)
+            row, entry = prepared.row(part, found.key), _entry(len(version.entries), found)
             indices = lerobot.indices(
                 entry.frames, version.robot.fps, version.frames, entry.index, version.tasks[found.instruction]
             )
@@ -181,7 +183,8 @@ def _write_episodes(version: Version) -> Iterator[EpisodeEntry]:
             row |= _place_of(data.add(table_of(columns | indices)))
             row |= _identity(entry, version.frames)
             row |= flat_statistics({name: lerobot.statistics(of_rows(_matrix(v))) for name, v in indices.items()})
-            _take_statistics(version, columns | indices, row.pop("levels"))
+            prepared.take_statistics(part, columns)
+            _take_counts(version, indices, row.pop("levels"))
             version.entries.append(entry)
             version.frames += entry.frames
             rows.append(row)
@@ -191,6 +194,35 @@ def _write_episodes(version: Version) -> Iterator[EpisodeEntry]:
                 meta.add(pa.Table.from_pylist([r | places for r in rows], schema=schema))
                 rows.clear()
             yield entry
+
+
+class _Prepared:
+    """What the parts have ready, one part at a time: their episodes' rows, and the sums of their statistics.
+
+    A part that is taken whole, as nearly all are, adds its statistics at once; of another one, of which the comparison
+    with the others refused something, each episode's are made anew.
+    """
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self._taken = Counter(part.folder for _, part in version.kept)
+        self._part: Part | None = None
+        self._rows: dict[Key, dict[str, Any]] = {}
+        self._whole: set[Path] = set()
+
+    def row(self, part: Part, key: Key) -> dict[str, Any]:
+        """A row of `meta/episodes`, to be changed."""
+        if part is not self._part:
+            self._part, self._rows = part, part.rows()
+            if len(self._rows) == self._taken[part.folder] and part.folder not in self._whole:
+                self._whole.add(part.folder)
+                merge(self._version.sketches, part.sketches())
+        return dict(self._rows[key])
+
+    def take_statistics(self, part: Part, columns: dict[str, NDArray[Any]]) -> None:
+        """Those of an episode, if its part's do not hold them already."""
+        if part.folder not in self._whole:
+            add(self._version.sketches, with_forms(columns, self._version.config.chunk))
 
 
 class _Files:
@@ -250,15 +282,9 @@ def _entry(index: int, found: Examined) -> EpisodeEntry:
     )  # fmt: skip
 
 
-def _take_statistics(version: Version, columns: dict[str, NDArray[Any]], levels: dict[str, Any]) -> None:
-    """Add an episode to the version's statistics: its columns, and each action space in the forms that differ."""
-    rows: dict[str, NDArray[Any]] = {name: _matrix(values) for name, values in columns.items()}
-    for space in STATE:
-        state, action = rows[STATE[space]], rows[ACTION[space]]
-        for form in FORMS:
-            if form != "absolute":
-                rows[f"{space}/{form}"] = in_form(state, action, space, form, version.config.chunk)
-    add(version.sketches, rows)
+def _take_counts(version: Version, indices: dict[str, NDArray[Any]], levels: dict[str, Any]) -> None:
+    """Add an episode to the version's statistics: its numbers in the version, and its pictures' levels."""
+    add(version.sketches, {name: _matrix(values) for name, values in indices.items()})
     for camera, (samples, counts) in levels.items():
         part = np.column_stack([np.asarray(counts, np.int64), np.full(3, samples)])
         version.levels[camera] = version.levels.get(camera, 0) + part

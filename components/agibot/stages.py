@@ -24,6 +24,9 @@ SHARDS = ".shards"
 """What a dataset's name ends with for the versions that its shards publish: they lie beside it."""
 NOTHING = "0/0"
 """The shard of a drop that was taken in before."""
+MOST_SHARDS = 400
+"""Beyond this, shards grow instead: KFP hands the list of their parts, up to 200 bytes each, to the join in one
+argument of a process, and Linux allows 128 KiB of that."""
 
 
 def adopt(store: Store, config: AdoptConfig, seed: int) -> StageRecord:
@@ -87,7 +90,7 @@ def plan(store: Store, config: IntakeConfig, seed: int, raw: StageRecord) -> Pla
             return Plan(parent, [NOTHING])
     drop = open_adopted(store, raw)
     new = library.unknown(drop, library.entries_of(manifest), config.cameras)
-    count = max(1, -(-len(new) // config.shard))
+    count = min(max(1, -(-len(new) // config.shard)), MOST_SHARDS)
     return Plan(parent, [f"{n}/{count}" for n in range(count)])
 
 
@@ -174,7 +177,7 @@ def _join_to(
             base = Base(head, lay_out(store, head, folder / "base", ("manifest.json", "records/", "statistics/")))
             if not parts or library.has_drop(base.manifest, raw, rules(config, seed)):
                 return head
-        wanted = ("examined.jsonl", "rows.jsonl", "facts.json", "data/", "strips/")
+        wanted = ("examined.jsonl", "rows.jsonl", "facts.json", "statistics/", "data/", "strips/")
         local = [Part(lay_out(store, r, folder / r.version, wanted), r) for r in parts]
         joined = library.decide(local, base.known if base else (), library.settings_of(config))
         library.refuse(store, config, raw, joined, library.gather_strips(folder, local))

@@ -1,8 +1,8 @@
 """Statistics of columns, streamed: moments and quantiles in memory that does not grow with the data.
 
 One pass finds count, mean, standard deviation, minimum and maximum (Chan's update) and a histogram, from which
-quantiles follow to 1/4096 of the range. A sketch is kept with a dataset version, so that new episodes are added to it
-without the old ones being read again.
+quantiles follow to 1/4096 of the range. Sketches are added up: shards make them of their episodes, a version's is the
+sum of theirs and of its parent's, and nothing is read again.
 """
 
 from __future__ import annotations
@@ -42,18 +42,23 @@ class Moments:
         """Take in `rows` (n, D)."""
         if not len(rows):
             return
-        rows = np.asarray(rows, np.float64)
-        n, mean = len(rows), rows.mean(axis=0)
-        squares = np.square(rows - mean).sum(axis=0)
-        if self.count:
-            total, shift = self.count + n, mean - self.mean
-            self.squares = self.squares + squares + shift**2 * self.count * n / total
-            self.mean = self.mean + shift * n / total
-            self.low, self.high = np.minimum(self.low, rows.min(axis=0)), np.maximum(self.high, rows.max(axis=0))
-            self.count = total
-        else:
-            self.count, self.mean, self.squares = n, mean, squares
-            self.low, self.high = rows.min(axis=0), rows.max(axis=0)
+        rows, new = np.asarray(rows, np.float64), Moments()
+        new.count, new.mean = len(rows), rows.mean(axis=0)
+        new.squares = np.square(rows - new.mean).sum(axis=0)
+        new.low, new.high = rows.min(axis=0), rows.max(axis=0)
+        self.merge(new)
+
+    def merge(self, other: Moments) -> None:
+        """Take in the rows that `other` took in, at least one."""
+        if not self.count:
+            self.count, self.mean, self.squares = other.count, other.mean, other.squares
+            self.low, self.high = other.low, other.high
+            return
+        total, shift = self.count + other.count, other.mean - self.mean
+        self.squares = self.squares + other.squares + shift**2 * self.count * other.count / total
+        self.mean = self.mean + shift * other.count / total
+        self.low, self.high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        self.count = total
 
     @property
     def std(self) -> NDArray[np.float64]:
@@ -76,14 +81,18 @@ class Histogram:
 
     def update(self, rows: Rows, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
         """Take in `rows` (n, D); `low` and `high` (D,) are the range of all that was taken in, and of these."""
+        self.fit(low, high)
+        cells = np.floor(np.ldexp(rows, -self.exponent)).astype(np.int64) - self.first
+        flat = (cells + np.arange(len(self.exponent)) * _CELLS).ravel()
+        self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
+
+    def fit(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> None:
+        """Make room for values from `low` to `high` (D,), which hold all that was taken in."""
         exponent = _exponent(low, high)
         first = np.floor(np.ldexp(low, -exponent)).astype(np.int64)
         for column in np.flatnonzero((exponent != self.exponent) | (first != self.first)):
             self._widen(int(column), int(exponent[column] - self.exponent[column]), int(first[column]))
         self.exponent, self.first = exponent, first
-        cells = np.floor(np.ldexp(rows, -exponent)).astype(np.int64) - first
-        flat = (cells + np.arange(len(exponent)) * _CELLS).ravel()
-        self.counts += np.bincount(flat, minlength=self.counts.size).reshape(self.counts.shape)
 
     def _widen(self, column: int, times: int, first: int) -> None:
         """Make 2^times cells of a column one, the first of them number `first`."""
@@ -129,6 +138,16 @@ class Sketch:
             self.histogram = Histogram(rows.shape[1])
         self.moments.update(rows)
         self.histogram.update(rows, self.moments.low, self.moments.high)
+
+    def merge(self, other: Sketch) -> None:
+        """Take in the rows that `other` took in, which is used up by that."""
+        if not self.moments.count:
+            self.moments, self.histogram = other.moments, other.histogram
+        elif other.moments.count:
+            self.moments.merge(other.moments)
+            for histogram in (self.histogram, other.histogram):
+                histogram.fit(self.moments.low, self.moments.high)
+            self.histogram.counts += other.histogram.counts
 
     def summary(self) -> Summary:
         m = self.moments
@@ -177,6 +196,12 @@ def add(sketches: Sketches, part: dict[str, Rows]) -> None:
     """Take the rows of each name into its sketch."""
     for name, rows in part.items():
         sketches.setdefault(name, Sketch()).update(rows)
+
+
+def merge(sketches: Sketches, others: Sketches) -> None:
+    """Take what `others` took in into the sketches of the same names; `others` are used up by that."""
+    for name, other in others.items():
+        sketches.setdefault(name, Sketch()).merge(other)
 
 
 def summarise(stream: Iterable[dict[str, Rows]]) -> dict[str, Summary]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.agibot import contract, stored, validate
+from components.agibot import contract, stages, stored, validate
 from components.agibot.columns import STATE
 from components.agibot.config import AdoptConfig, IntakeConfig
 from components.agibot.dataset import Dataset
@@ -125,6 +125,35 @@ def test_statistics_are_those_of_all_episodes(line: Line) -> None:
     stats = json.loads((found.folder / "meta" / "stats.json").read_text())
     assert stats["index"]["count"] == [found.info["total_frames"]]
     assert stats["index"]["max"] == [found.info["total_frames"] - 1]
+
+
+def test_statistics_leave_out_what_only_the_comparison_refuses(
+    recorded: RawDrop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shard of two sound episodes adds up both; when the join finds one of them to be a copy, its rows must go."""
+    store = open_store(str(tmp_path / "store"))
+    drop = recorded.copy(tmp_path / "drop", 3)
+    drop.add_copy(drop.episodes[0], drop.episodes[2].files.episode_id + 7)
+    record = joined(store, drop.root, CONFIG.model_copy(update={"shard": 2}))
+    assert [Path(s.key).suffix for s in store.list("quarantine/duplicate.episode")] == [".jpg", ".json"]
+    found = dataset(store, record, tmp_path / "view")
+    stats = json.loads((found.folder / "meta" / "stats.json").read_text())
+    for column in (*STATE.values(), "frame_index"):
+        rows = np.concatenate([found.columns(i, [column])[column] for i in range(3)]).astype(np.float64)
+        assert stats[column]["count"] == [found.info["total_frames"]] == [len(rows)]
+        np.testing.assert_allclose(stats[column]["mean"], np.atleast_1d(rows.mean(axis=0)), atol=1e-9)
+        assert stats[column]["max"] == np.atleast_1d(rows.max(axis=0)).tolist()
+
+
+def test_a_large_drop_gets_larger_shards_not_more(line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KFP hands the list of parts on as one argument, whose length is limited."""
+    monkeypatch.setattr(stages, "MOST_SHARDS", 2)
+    raw = adopt(line.store, AdoptConfig(name="wide", source=str(line.second_drop.root)), 0)
+    asked = CONFIG.model_copy(update={"name": "wide"})
+    planned = plan(line.store, asked, 0, raw)
+    assert planned.shards == ["0/2", "1/2"]
+    parts = [examine(line.store, asked, 0, raw, None, shard) for shard in planned.shards]
+    assert [part.metrics["episodes"] for part in parts] == [2, 2]
 
 
 def test_the_version_says_what_came_and_what_was_refused(line: Line) -> None:

@@ -55,6 +55,26 @@ def test_moments_do_not_depend_on_how_rows_arrive(values: Rows, cuts: list[int])
     assert (moments.high == values.max(axis=0)).all()
 
 
+@few
+@given(rows, st.lists(st.integers(0, 100), max_size=5))
+def test_sums_of_sketches_are_the_sketch_of_all(values: Rows, cuts: list[int]) -> None:
+    """Shards make sketches of their own: a version's must be what one pass over all of its episodes would give."""
+    whole, added = Sketch(), Sketch()
+    whole.update(values)
+    for piece in pieces(values, cuts):
+        part = Sketch()
+        part.update(piece)
+        added.merge(part)
+    assert added.moments.count == whole.moments.count
+    np.testing.assert_allclose(added.moments.mean, whole.moments.mean, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(added.moments.std, whole.moments.std, rtol=1e-7, atol=1e-9)
+    assert (added.moments.low == whole.moments.low).all()
+    assert (added.moments.high == whole.moments.high).all()
+    assert (added.histogram.exponent == whole.histogram.exponent).all()
+    assert (added.histogram.first == whole.histogram.first).all()
+    assert (added.histogram.counts == whole.histogram.counts).all()
+
+
 def test_moments_keep_small_spreads_on_large_offsets() -> None:
     """Timestamps and joint offsets: a naive sum of squares would lose the spread altogether."""
     values = 1e8 + np.random.default_rng(0).normal(size=(5000, 1))

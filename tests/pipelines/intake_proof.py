@@ -42,9 +42,14 @@ _RUN_SECONDS = 3 * 3600.0
 Key = tuple[int, int]
 
 
-def prove(folder: Path, server: minio.Server, episodes: int, shard: int, faults: float) -> dict[str, Any]:
-    """Do all of it below `folder`, against `server`, whose environment is set; what happened. Raises AssertionError."""
-    keys, bad, tars = make_drop(folder, episodes, faults)
+def prove(
+    folder: Path, server: minio.Server, episodes: int, shard: int, faults: float, recorded: Path | None = None
+) -> dict[str, Any]:
+    """Do all of it below `folder`, against `server`, whose environment is set; what happened. Raises AssertionError.
+
+    Episodes that lie in `recorded` already are not recorded again.
+    """
+    keys, bad, tars = make_drop(folder, episodes, faults, recorded or folder / "recorded")
     store = open_store(URL)
     for path in sorted(p for p in tars.rglob("*") if p.is_file()):
         store.create_file(f"{INBOX}/{path.relative_to(tars).as_posix()}", path)
@@ -67,10 +72,10 @@ def prove(folder: Path, server: minio.Server, episodes: int, shard: int, faults:
     return {"episodes": len(keys), "published": len(found), "refused": len(refused), "shards": shards, "bytes": size}
 
 
-def make_drop(folder: Path, episodes: int, faults: float) -> tuple[list[Key], set[Key], Path]:
+def make_drop(folder: Path, episodes: int, faults: float, recorded: Path) -> tuple[list[Key], set[Key], Path]:
     """Every episode's key, those that have a fault, and the drop as tars."""
     plan = RecordConfig(name="proof", tasks=(TaskPlan(task="press"),), episodes=episodes, cameras=(CAMERA,))
-    record_drop(plan, 11, folder / "drop", folder / "scratch")
+    record_drop(plan, 11, folder / "drop", recorded)
     keys = sorted((int(p.parent.name), int(p.name)) for p in (folder / "drop" / "proprio_stats").glob("*/*"))
     count = max(1, round(faults * len(keys)))
     bad = set(keys[:: max(1, len(keys) // count)][:count])
@@ -144,6 +149,7 @@ if __name__ == "__main__":
     parser.add_argument("--episodes", type=int, default=500)
     parser.add_argument("--shard", type=int, default=50, help="episodes per shard")
     parser.add_argument("--faults", type=float, default=0.05, help="share of episodes with a fault")
+    parser.add_argument("--recorded", type=Path, help="folder that keeps recorded episodes for the next time")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="orrery-proof-") as name:
         engine = minio.Server(Path(name) / "minio", minio.binary())
@@ -153,6 +159,7 @@ if __name__ == "__main__":
         os.environ["ORRERY_HOME"] = f"{name}/home"
         ensure_bucket("s3://orrery")
         try:
-            print(json.dumps(prove(Path(name), engine, given.episodes, given.shard, given.faults), indent=1))
+            done = prove(Path(name), engine, given.episodes, given.shard, given.faults, given.recorded)
+            print(json.dumps(done, indent=1))
         finally:
             engine.stop()
