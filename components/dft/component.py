@@ -8,7 +8,7 @@ from components.images import image
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_problems(store: str, config: str, seed: int) -> str:
     """Problems: generate the embedded training and test data."""
-    from components.dft.stages import problems
+    from components.dft.data_stages import problems
     from components.store.shell import call
 
     return call(problems, store=store, config=config, seed=seed)
@@ -17,7 +17,7 @@ def dft_problems(store: str, config: str, seed: int) -> str:
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_base(store: str, config: str, seed: int, problems: str) -> str:
     """Base: pretrain the small language model of the embedded default."""
-    from components.dft.stages import base
+    from components.dft.training_stages import base
     from components.store.shell import call
 
     return call(base, store=store, config=config, seed=seed, problems=problems)
@@ -26,7 +26,7 @@ def dft_base(store: str, config: str, seed: int, problems: str) -> str:
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_validate(store: str, config: str, seed: int, problems: str, model: str) -> str:
     """Validate: check training chats against their contract, quarantine what fails."""
-    from components.dft.stages import validate
+    from components.dft.data_stages import validate
     from components.store.shell import call
 
     return call(validate, store=store, config=config, seed=seed, problems=problems, model=model)
@@ -35,7 +35,7 @@ def dft_validate(store: str, config: str, seed: int, problems: str, model: str) 
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_train(store: str, config: str, seed: int, model: str, chats: str, repetition: str = "") -> str:
     """Train: fine-tune on validated chats with one loss."""
-    from components.dft.stages import train
+    from components.dft.training_stages import train
     from components.store.shell import call
 
     return call(
@@ -46,7 +46,7 @@ def dft_train(store: str, config: str, seed: int, model: str, chats: str, repeti
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_further(store: str, config: str, seed: int, model: str, problems: str) -> str:
     """Further: fine-tune a model on validated chats, or hand it on as it is."""
-    from components.dft.stages import further
+    from components.dft.training_stages import further
     from components.store.shell import call
 
     return call(further, store=store, config=config, seed=seed, model=model, problems=problems)
@@ -55,7 +55,7 @@ def dft_further(store: str, config: str, seed: int, model: str, problems: str) -
 @dsl.component(base_image=image("rollout"), install_kfp_package=False)
 def dft_evaluate(store: str, config: str, seed: int, model: str, problems: str) -> str:
     """Evaluate: sample held-out problems with vLLM, grade every sample."""
-    from components.dft.stages import evaluate
+    from components.dft.judging_stages import evaluate
     from components.store.shell import call
 
     return call(evaluate, store=store, config=config, seed=seed, model=model, problems=problems)
@@ -64,7 +64,7 @@ def dft_evaluate(store: str, config: str, seed: int, model: str, problems: str) 
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_analyse(store: str, config: str, seed: int, before: str, after: str, chats: str) -> str:
     """Analyse: probabilities of the trained tokens before and after."""
-    from components.dft.stages import analyse
+    from components.dft.judging_stages import analyse
     from components.store.shell import call
 
     return call(analyse, store=store, config=config, seed=seed, before=before, after=after, chats=chats)
@@ -73,7 +73,7 @@ def dft_analyse(store: str, config: str, seed: int, before: str, after: str, cha
 @dsl.component(base_image=image("rollout"), install_kfp_package=False)
 def dft_sample(store: str, config: str, seed: int, model: str, chats: str, repetition: str = "") -> str:
     """Sample: the model's own answers to the training questions, with vLLM, the right ones kept."""
-    from components.dft.stages import sample
+    from components.dft.data_stages import sample
     from components.store.shell import call
 
     return call(
@@ -84,7 +84,7 @@ def dft_sample(store: str, config: str, seed: int, model: str, chats: str, repet
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_dpo(store: str, config: str, seed: int, model: str, pairs: str, repetition: str = "") -> str:
     """DPO: train a model to prefer its right answers to its wrong ones."""
-    from components.dft.stages import dpo
+    from components.dft.training_stages import dpo
     from components.store.shell import call
 
     return call(
@@ -95,7 +95,7 @@ def dft_dpo(store: str, config: str, seed: int, model: str, pairs: str, repetiti
 @dsl.component(base_image=image("rollout"), install_kfp_package=False)
 def dft_online(store: str, config: str, seed: int, model: str, chats: str, repetition: str = "") -> str:
     """Online: train a model on its own answers to the training questions, sampled with vLLM as it learns."""
-    from components.dft.stages import online
+    from components.dft.training_stages import online
     from components.store.shell import call
 
     return call(
@@ -106,7 +106,7 @@ def dft_online(store: str, config: str, seed: int, model: str, chats: str, repet
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_adopt_model(store: str, config: str, seed: int) -> str:
     """Adopt a model: a Hugging Face folder from outside, checked, into the store."""
-    from components.dft.stages import adopt_model
+    from components.dft.data_stages import adopt_model
     from components.store.shell import call
 
     return call(adopt_model, store=store, config=config, seed=seed)
@@ -115,7 +115,7 @@ def dft_adopt_model(store: str, config: str, seed: int) -> str:
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_adopt_chats(store: str, config: str, seed: int) -> str:
     """Adopt chats: training data and sets of problems from outside, into the store."""
-    from components.dft.stages import adopt_chats
+    from components.dft.data_stages import adopt_chats
     from components.store.shell import call
 
     return call(adopt_chats, store=store, config=config, seed=seed)
@@ -141,7 +141,7 @@ def dft_arms(
     repetition: str,
 ) -> str:
     """Arms: judge a repetition's models with one vLLM engine, and what each training did to its tokens."""
-    from components.dft.stages import arms
+    from components.dft.judging_stages import arms
     from components.store.shell import call
 
     return call(
@@ -166,7 +166,7 @@ def dft_players(
     repetition: str,
 ) -> str:
     """Players: judge the solvers of a repetition of R-Zero with one vLLM engine."""
-    from components.dft.stages import players
+    from components.dft.judging_stages import players
     from components.store.shell import call
 
     return call(
@@ -178,7 +178,7 @@ def dft_players(
 @dsl.component(base_image=image("trainer"), install_kfp_package=False)
 def dft_table(store: str, config: str, seed: int, first: str, second: str, third: str) -> str:
     """Table: a row per arm over three repetitions."""
-    from components.dft.stages import table
+    from components.dft.judging_stages import table
     from components.store.shell import call
 
     return call(table, store=store, config=config, seed=seed, first=first, second=second, third=third)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from components.dft import stages
+from components.dft import data_stages
 from components.dft.config import ChatsAdoptConfig, ModelAdoptConfig, Source
 from components.dft.reading import read_chats
 from components.language import model as language_model
@@ -38,7 +38,7 @@ def outside(folder: Path, tmp_path: Path) -> Path:
 
 def adopted(store: Store, path: Path, **config: object) -> StageRecord:
     made = ModelAdoptConfig.model_validate({"name": "outside", "source": {"uri": str(path)}, **config})
-    return stages.adopt_model(store, made, 0)
+    return data_stages.adopt_model(store, made, 0)
 
 
 def test_only_weights_and_texts_of_known_names_are_taken(folder_store: Store, outside: Path, tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_a_model_that_is_too_large_or_another_one_is_refused(folder_store: Store
     with pytest.raises(ConfigurationError, match="has the fingerprint"):
         adopted(folder_store, outside, source={"uri": str(outside), "fingerprint": "0" * 64})
     with pytest.raises(ConfigurationError, match=r"--set model\.uri=URI"):
-        stages.adopt_model(folder_store, ModelAdoptConfig(name="x"), 0)
+        data_stages.adopt_model(folder_store, ModelAdoptConfig(name="x"), 0)
 
 
 def written(path: Path, rows: list[ChatExample], *bad: str) -> Source:
@@ -156,7 +156,7 @@ def test_chats_are_drawn_at_random_and_sets_are_taken_whole(folder_store: Store,
     rows = list(islice(generate(ProblemsConfig(), 0), 60))
     sets = {"aime24": written(tmp_path / "a.jsonl", rows[:7])}
     config = ChatsAdoptConfig(name="x", train=written(tmp_path / "t.jsonl", rows, "no json"), examples=20, sets=sets)
-    record, other = (stages.adopt_chats(folder_store, config, seed) for seed in (0, 1))
+    record, other = (data_stages.adopt_chats(folder_store, config, seed) for seed in (0, 1))
     assert {"read": 61, "unreadable": 1, "train": 20, "aime24": 7}.items() <= record.metrics.items()
 
     def chats(of: StageRecord, name: str) -> list[ChatExample]:
@@ -170,19 +170,19 @@ def test_chats_are_drawn_at_random_and_sets_are_taken_whole(folder_store: Store,
     assert drawn != chats(other, "train")
     assert chats(record, "aime24") == rows[:7]
     assert b"t.jsonl:61" in folder_store.read(f"{record.prefix}/quarantine.jsonl")
-    assert stages.adopt_chats(folder_store, config, 0) == record
+    assert data_stages.adopt_chats(folder_store, config, 0) == record
 
 
 def test_a_set_to_judge_by_must_be_whole(folder_store: Store, tmp_path: Path) -> None:
     rows = list(islice(generate(ProblemsConfig(), 0), 3))
     train, bad = written(tmp_path / "t.jsonl", rows), written(tmp_path / "a.jsonl", rows, "no json")
     with pytest.raises(ConfigurationError, match=r"aime24, aime24/a\.jsonl:4: no JSON.*mend the set"):
-        stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=train, sets={"aime24": bad}), 0)
+        data_stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=train, sets={"aime24": bad}), 0)
     with pytest.raises(ConfigurationError, match="no set of problems is named"):
-        stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=train), 0)
+        data_stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=train), 0)
     empty = written(tmp_path / "e.jsonl", [], "no json")
     with pytest.raises(OrreryError, match="train holds no chat"):
-        stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=empty, sets={"aime24": train}), 0)
+        data_stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=empty, sets={"aime24": train}), 0)
     with pytest.raises(ValueError, match=r"sets\.train: that name is taken"):
         ChatsAdoptConfig(name="x", sets={"train": train})
 
@@ -190,5 +190,5 @@ def test_a_set_to_judge_by_must_be_whole(folder_store: Store, tmp_path: Path) ->
 def test_sets_can_be_taken_in_without_anything_to_train_on(folder_store: Store, tmp_path: Path) -> None:
     """R-Zero trains on no data: breaks if it asked for some all the same."""
     aime = written(tmp_path / "aime.jsonl", list(islice(generate(ProblemsConfig(), 0), 3)))
-    record = stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=None, sets={"aime24": aime}), 0)
+    record = data_stages.adopt_chats(folder_store, ChatsAdoptConfig(name="x", train=None, sets={"aime24": aime}), 0)
     assert [ref.path for ref in record.objects] == ["aime24.jsonl"]

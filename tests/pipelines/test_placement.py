@@ -211,13 +211,13 @@ def kinds() -> Iterator[tuple[str, str | None]]:
     None: it publishes nothing.
     """
     for file in sorted(ROOT.glob("components/*/component.py")):
-        functions = functions_of(file.with_name("stages.py"))
         for shell in [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.FunctionDef)]:
-            [stage] = [
-                node.names[0].name
+            [(module, stage)] = [
+                (str(node.module), node.names[0].name)
                 for node in shell.body
-                if isinstance(node, ast.ImportFrom) and str(node.module).endswith(".stages")
+                if isinstance(node, ast.ImportFrom) and str(node.module).endswith("stages")
             ]
+            functions = functions_of(module)
             found = {
                 keyword.value.value
                 for call in calls(functions, stage)
@@ -228,13 +228,13 @@ def kinds() -> Iterator[tuple[str, str | None]]:
             yield shell.name.replace("_", "-"), kind
 
 
-def functions_of(file: Path) -> dict[str, ast.FunctionDef]:
+def functions_of(module: str) -> dict[str, ast.FunctionDef]:
     """The functions of a stages module, with those that it takes from another one."""
-    body = ast.parse(file.read_text()).body
+    body = ast.parse((ROOT / f"{module.replace('.', '/')}.py").read_text()).body
     own = {node.name: node for node in body if isinstance(node, ast.FunctionDef)}
     for node in body:
-        if isinstance(node, ast.ImportFrom) and str(node.module).endswith(".stages"):
-            own = functions_of(ROOT / f"{str(node.module).replace('.', '/')}.py") | own
+        if isinstance(node, ast.ImportFrom) and str(node.module).endswith("stages"):
+            own = functions_of(str(node.module)) | own
     return own
 
 
