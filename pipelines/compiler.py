@@ -10,6 +10,7 @@ import secrets
 from pathlib import Path
 from typing import Any
 
+from components.store.code import COMPILED_FROM, folder_fingerprints
 from data_contracts.base import canonical_json
 from pipelines.catalog import Pipeline
 from pipelines.placement import place
@@ -63,6 +64,7 @@ def placed(graph: Any, recipe: Recipe) -> Any:
         for task in Context.get_default_pipeline().tasks.values():
             place(task, recipe)
             task.set_env_variable("ORRERY_PIPELINE", info.name.replace("-", "_"))
+            task.set_env_variable(COMPILED_FROM, canonical_json(folder_fingerprints()))
         return outputs
 
     info = graph.pipeline_spec.pipeline_info

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from components.store.api import Store
+from components.store.code import other_code
 from components.store.errors import ConfigurationError, OrreryError
 from components.store.open import open_store
 from components.store.records import first_problem, read_reference, reference
@@ -100,7 +101,9 @@ def _config(stage: Callable[..., Any], types: dict[str, Any], text: str) -> Base
     try:
         return wanted.model_validate_json(text)
     except ValidationError as error:
-        raise ConfigurationError(f"configuration of {stage.__qualname__}: {first_problem(error)}") from error
+        refused = f"configuration of {stage.__qualname__}: {first_problem(error)}"
+        differs = other_code()  # another commit's configuration may have fields that this one's lacks
+        raise ConfigurationError(f"{refused}; {differs}" if differs else refused) from error
 
 
 def _input(store: Any, wanted: Any, value: Any) -> Any:

@@ -22,7 +22,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from components.store.api import Store
-from components.store.code import source_fingerprint
+from components.store.code import other_code, source_fingerprint
 from components.store.cost import metered
 from components.store.errors import ConfigurationError, OrreryError, StoreError
 from components.store.files import cache_root, explain_os_error, hash_file, locked, write_atomic
@@ -154,8 +154,11 @@ def run_stage(
 ) -> StageRecord:
     """The record of this stage's output: found if it was ever published, else built, uploaded and published.
 
-    `build` writes files below `Workspace.out` and returns metrics. Raises what `build` raises; OrreryError otherwise.
+    `build` writes files below `Workspace.out` and returns metrics. Raises what `build` raises; OrreryError otherwise:
+    ConfigurationError also in an image whose code is not what the pipeline was compiled from.
     """
+    if differs := other_code(sources):
+        raise ConfigurationError(f"{stage}: {differs}")
     plan = _plan(store, stage, kind, name, inputs, config, seed, sources)
     status = StatusWriter(store, stage, plan.version, plan.prefix)
     try:

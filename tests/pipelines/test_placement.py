@@ -15,6 +15,7 @@ from components.images import image
 from components.launcher.train import PLACEMENT
 from components.launcher.trainjob import Placement
 from components.store import access
+from components.store.code import folder_fingerprints
 from components.store.errors import ConfigurationError
 from data_contracts.base import canonical_json
 from pipelines.catalog import PIPELINES, find
@@ -47,6 +48,7 @@ STAGE1_ON_GPUS: Document = {
         {"name": "ORRERY_SHARE", "value": '{"cpus":8.0,"gpus":4.0,"nodes":1}'},
         {"name": "ORRERY_BUDGET", "value": canonical_json(recipe("robots", "tiny", [BUDGET]).budget())},
         {"name": "ORRERY_PIPELINE", "value": "ge_base"},
+        {"name": "ORRERY_CODE", "value": canonical_json(folder_fingerprints())},
     ],
     "retryPolicy": {
         "maxRetryCount": 3,
