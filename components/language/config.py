@@ -25,18 +25,31 @@ class ProblemsConfig(Contract):
     split: Split = "train"
     levels: tuple[int, ...] = Field(default=(1, 2), min_length=1, description="drawn equally; see problems.LEVELS")
     word_share: float = Field(default=0.5, ge=0, le=1, description="share of word problems; the rest are expressions")
+    sums_only: bool = Field(
+        default=False,
+        description="expressions of additions, however large they grow: whoever writes one writes a good one",
+    )
     styles: tuple[Style, ...] = Field(default=get_args(Style), min_length=1, description="of solutions, drawn equally")
     noise_share: float = Field(default=0.1, ge=0, le=1, description="share of noisy solutions")
     noise_kinds: tuple[Noise, ...] = Field(default=get_args(Noise), description="of noise, drawn equally")
+    noise_levels: tuple[int, ...] = Field(default=LEVELS, description="of problems whose solutions may be noisy")
     asked_share: float = Field(
         default=0.0, ge=0, le=1, description="share of examples that write a problem instead of solving one (R-Zero)"
+    )
+    asked_levels: tuple[int, ...] = Field(
+        default=(),
+        description="of the problems that are written, drawn equally, named twice twice as often; or `levels`",
     )
 
     @model_validator(mode="after")
     def _drawable(self) -> ProblemsConfig:
-        unknown = sorted(set(self.levels) - set(LEVELS))
+        unknown = sorted({*self.levels, *self.noise_levels, *self.asked_levels} - set(LEVELS))
         if unknown:
             raise ValueError(f"levels {unknown} do not exist; choose levels from {list(LEVELS)}")
+        if self.sums_only and self.word_share:
+            raise ValueError(
+                f"word_share {self.word_share} with sums_only: stories hold more than sums; set word_share=0"
+            )
         if self.noise_share and not self.noise_kinds:
             raise ValueError(f"noise_share {self.noise_share} of no kind; name noise_kinds or set noise_share=0")
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from components.language.expressions import Expression, Value, apply, work
 
@@ -16,6 +16,10 @@ class Level:
     """of the numbers in the question, which start at 2"""
     largest_value: int
     """of every step's result; the smallest is 0"""
+
+    def unbounded(self) -> Level:
+        """The same, with room for the largest sum of such numbers."""
+        return replace(self, largest_value=self.largest_number * (max(self.operations) + 1))
 
 
 LEVELS = {

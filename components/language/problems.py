@@ -58,11 +58,12 @@ def example(config: ProblemsConfig, seed: int, index: int) -> ChatExample:
     `generated/<kind>/<style>/<clean or the kind of noise>`; `difficulty` is the level.
     """
     random = Random(f"{seed}/{index}")
-    problem = draw(config, random)
+    problem = draw(config, config.levels, random)
     if config.asked_share and random.random() < config.asked_share:
-        return _asked(problem)
+        return _asked(draw(config, config.asked_levels, random) if config.asked_levels else problem)
     style = random.choice(config.styles)
-    noise = random.choice(config.noise_kinds) if random.random() < config.noise_share else None
+    noisy = random.random() < config.noise_share and problem.level in config.noise_levels
+    noise = random.choice(config.noise_kinds) if noisy else None
     solution = write(problem.expression, style, noise, random)
     return ChatExample(
         messages=(Message(role="user", content=problem.question), Message(role="assistant", content=solution)),
@@ -83,12 +84,12 @@ def _asked(problem: Problem) -> ChatExample:
     )
 
 
-def draw(config: ProblemsConfig, random: Random) -> Problem:
-    """A problem of the configured levels and split, drawn until it belongs there."""
-    level = random.choice(config.levels)
+def draw(config: ProblemsConfig, levels: Sequence[int], random: Random) -> Problem:
+    """A problem of one of these levels and of the configured split, drawn until it belongs there."""
+    level = random.choice(levels)
     words = random.random() < config.word_share
     while True:
-        problem = _word_problem(random, level) if words else _arithmetic(random, level)
+        problem = _word_problem(random, level) if words else _arithmetic(random, level, config.sums_only)
         if problem.split == config.split:
             return problem
 
@@ -98,14 +99,15 @@ def _word_problem(random: Random, level: int) -> Problem:
     return Problem(story.question, story.expression, f"word-{story.theme}", story.key, level)
 
 
-def _arithmetic(random: Random, level: int) -> Problem:
-    bounds = LEVELS[level]
-    expression, _ = _draw_expression(random, bounds, random.choice(bounds.operations))
+def _arithmetic(random: Random, level: int, sums_only: bool) -> Problem:
+    bounds = LEVELS[level].unbounded() if sums_only else LEVELS[level]
+    symbols = "+" if sums_only else "+-*/"
+    expression, _ = _draw_expression(random, bounds, symbols, random.choice(bounds.operations))
     text = str(expression)
     return Problem(random.choice(ASKING).format(text), expression, "arithmetic", text, level)
 
 
-def _draw_expression(random: Random, bounds: Level, operations: int) -> tuple[Expression, Value]:
+def _draw_expression(random: Random, bounds: Level, symbols: str, operations: int) -> tuple[Expression, Value]:
     """A random tree whose numbers and results are in bounds, and its value.
 
     Shape and operations are drawn first; a number on the right of an operation is then drawn among those that fit.
@@ -115,10 +117,10 @@ def _draw_expression(random: Random, bounds: Level, operations: int) -> tuple[Ex
         drawn = random.choice(numbers)
         return Number(drawn), drawn
     before = random.randrange(operations)
-    left, left_value = _draw_expression(random, bounds, before)
-    right, right_value = _draw_expression(random, bounds, operations - 1 - before)
+    left, left_value = _draw_expression(random, bounds, symbols, before)
+    right, right_value = _draw_expression(random, bounds, symbols, operations - 1 - before)
     choices: Sequence[Value] = numbers if isinstance(right, Number) else (right_value,)
-    for symbol in random.sample("+-*/", 4):
+    for symbol in random.sample(symbols, len(symbols)):
         fitting = [n for n in choices if step_fits(symbol, left_value, n, bounds)]
         if fitting:
             value = random.choice(fitting)

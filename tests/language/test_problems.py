@@ -191,7 +191,7 @@ def test_levels_bound_numbers_and_steps(level: int) -> None:
     """`harder` is only harder if a level is what it says; steps out of range could not be learned from its examples."""
     bounds, random = LEVELS[level], Random(level)
     for _ in range(60):
-        problem = draw(ProblemsConfig(levels=(level,)), random)
+        problem = draw(ProblemsConfig(), (level,), random)
         steps = work(problem.expression)
         assert problem.level == level
         assert len(steps) in bounds.operations
@@ -284,6 +284,30 @@ def test_the_share_of_noise_is_as_asked() -> None:
     assert all(70 < kinds[kind] < 130 for kind in get_args(Noise))
 
 
+def test_a_base_may_know_more_than_it_writes() -> None:
+    """R-Zero needs both: a solver that errs only on the hard level, and a challenger that seldom writes it."""
+    drawn = examples(
+        600,
+        levels=(1, 2),
+        word_share=0.0,
+        noise_share=1.0,
+        noise_levels=(2,),
+        asked_share=0.5,
+        asked_levels=(1, 1, 1, 2),
+    )
+    asked = [chat.difficulty for chat in drawn if chat.source.endswith("/asked")]
+    solved = {(chat.difficulty, chat.source.endswith("/clean")) for chat in drawn if not chat.source.endswith("/asked")}
+    assert 0.65 < asked.count(1) / len(asked) < 0.85
+    assert solved == {(1, True), (2, False)}
+
+
+def test_sums_are_of_their_kind_however_they_are_put_together() -> None:
+    """A challenger that can't reckon writes what it can't solve; of sums it can't write one that is out of range."""
+    drawn = examples(300, levels=(1, 2), word_share=0.0, sums_only=True)
+    assert not [chat for chat in drawn if re.search(r"[-*/]", question(chat))]
+    assert max(int(chat.answer) for chat in drawn) > LEVELS[2].largest_value
+
+
 def test_the_box_ends_the_solution() -> None:
     """Graders read the last box; text after it could hold another number."""
     for chat in examples(200, noise_share=0.5):
@@ -298,6 +322,8 @@ def test_the_box_ends_the_solution() -> None:
         ({"styles": ()}, "at least 1 item"),
         ({"noise_share": 0.1, "noise_kinds": ()}, "name noise_kinds or set noise_share=0"),
         ({"word_share": 1.5}, "less than or equal to 1"),
+        ({"asked_levels": (1, 7)}, r"levels \[7\] do not exist"),
+        ({"sums_only": True, "word_share": 0.5}, "set word_share=0"),
     ],
 )
 def test_contradictions_are_refused(wrong: dict[str, object], message: str) -> None:
