@@ -27,7 +27,7 @@ class ProblemsConfig(Contract):
     word_share: float = Field(default=0.5, ge=0, le=1, description="share of word problems; the rest are expressions")
     sums_only: bool = Field(
         default=False,
-        description="expressions of additions, however large they grow: whoever writes one writes a good one",
+        description="expressions of additions, however large: every one that can be written is good",
     )
     styles: tuple[Style, ...] = Field(default=get_args(Style), min_length=1, description="of solutions, drawn equally")
     noise_share: float = Field(default=0.1, ge=0, le=1, description="share of noisy solutions")
@@ -47,9 +47,7 @@ class ProblemsConfig(Contract):
         if unknown:
             raise ValueError(f"levels {unknown} do not exist; choose levels from {list(LEVELS)}")
         if self.sums_only and self.word_share:
-            raise ValueError(
-                f"word_share {self.word_share} with sums_only: stories hold more than sums; set word_share=0"
-            )
+            raise ValueError(f"word_share {self.word_share} with sums_only, but stories are no sums; set word_share=0")
         if self.noise_share and not self.noise_kinds:
             raise ValueError(f"noise_share {self.noise_share} of no kind; name noise_kinds or set noise_share=0")
         return self

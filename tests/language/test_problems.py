@@ -294,7 +294,7 @@ def test_a_base_may_know_more_than_it_writes() -> None:
         noise_levels=(2,),
         asked_share=0.5,
         asked_levels=(1, 1, 1, 2),
-    )
+    )  # fmt: skip
     asked = [chat.difficulty for chat in drawn if chat.source.endswith("/asked")]
     solved = {(chat.difficulty, chat.source.endswith("/clean")) for chat in drawn if not chat.source.endswith("/asked")}
     assert 0.65 < asked.count(1) / len(asked) < 0.85
