@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from components.images import image
+from components.language.engine_config import EngineConfig
 from components.launcher.train import PLACEMENT
 from components.store.access import KEY_FILE, SECRET_FILE
 from components.store.cost import BUDGET, SHARE
@@ -104,13 +105,16 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.add_pod_label(task, "orrery/store-client", "true")
-    kubernetes.use_config_map_as_env(task, "store", {"MINIO_ENDPOINT": "MINIO_ENDPOINT"})
+    # optional: without them the step itself ends and names what is missing; its pod would wait for them without an end
+    kubernetes.use_config_map_as_env(task, "store", {"MINIO_ENDPOINT": "MINIO_ENDPOINT"}, optional=True)
     keys = {KEY_FILE: "AWS_ACCESS_KEY_ID", SECRET_FILE: "AWS_SECRET_ACCESS_KEY"}
-    kubernetes.use_secret_as_env(task, f"store-{role}", keys)
+    kubernetes.use_secret_as_env(task, f"store-{role}", keys, optional=True)
+    task.set_env_variable("ORRERY_ROLE", role)
+    task.set_env_variable("HOME", "/tmp")  # the one place that a step may write, whoever built its image
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=f"{cluster.scratch_gib:g}Gi")
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=f"{cluster.shared_memory_gib:g}Gi")
     samples = role == "evaluation" or task.container_spec.image == image("rollout")
-    gpus = (ranks or 1) if cluster.accelerator and (ranks or samples) else 0
+    gpus = (ranks + engine_gpus(config) or 1) if cluster.accelerator and (ranks or samples) else 0
     task.set_env_variable(SHARE, canonical_json(Share(cpus=cluster.cpus * count, gpus=gpus)))
     task.set_env_variable(BUDGET, canonical_json(recipe.budget()))
     if apart:
@@ -138,3 +142,9 @@ def training_ranks(config: Contract | None) -> int:
     """How many processes the stage trains with; 0 for one that does not train."""
     train = getattr(config, "train", None) or getattr(getattr(config, "tune", None), "train", None)
     return train.processes if isinstance(train, TrainConfig) else 0
+
+
+def engine_gpus(config: Contract | None) -> int:
+    """How many GPUs the stage's engines have for themselves, behind those that train; see EngineConfig."""
+    engine = getattr(config, "engine", None) or getattr(getattr(config, "evaluate", None), "engine", None)
+    return engine.gpus * getattr(config, "engines", 1) if isinstance(engine, EngineConfig) else 0

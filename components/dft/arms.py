@@ -47,16 +47,17 @@ def judge_arms(
     from components.dft.evaluate import judge_sets
     from components.language import model as language_model
     from components.language.grading import Grader
-    from components.language.sampling import whole_context
+    from components.language.sampling import open_engine
 
     start = Start.of(config.analyse, models[BASE][0], chats) if config.analyse and chats else None
     served, arms = scratch / "served", {}
-    language_model.save_untied(*language_model.load(models[BASE][0]), served)
-    with whole_context(served, scratch / "vllm.log") as server, Grader() as grader:
+    engine = config.evaluate.engine
+    language_model.save_for_engine(*language_model.load(models[BASE][0]), served, engine.dtype)
+    with open_engine(served, scratch / "vllm.log", engine) as server, Grader() as grader:
         for arm, (folder, version) in models.items():
             network, tokenizer = language_model.load(folder)
             if arm != BASE:  # which the engine started with
-                language_model.save_untied(network, tokenizer, served)
+                language_model.save_for_engine(network, tokenizer, served, engine.dtype)
                 server.reload()
             for place in (scratch / arm, out / arm):
                 place.mkdir(exist_ok=True)
@@ -84,6 +85,7 @@ def table(repetitions: Sequence[Judged], against: Sequence[str] = (BASE,)) -> Ar
     analysed = [t for j in repetitions for arm in j.arms.values() if (t := arm.tokens) is not None]
     return ArmTable(
         seeds=tuple(j.seed for j in repetitions),
+        files=first.files,
         bimodality_before=analysed[0].bimodality_before if analysed else None,
         entropy_before=analysed[0].entropy_before if analysed else None,
         rows={arm: _row(repetitions, arm, against) for arm in first.arms},
@@ -121,6 +123,7 @@ def _on_set(repetitions: Sequence[Judged], arm: str, name: str, against: Sequenc
         by_seed=by_seed,
         over_seeds=student(by_seed) if len(by_seed) > 1 else None,
         greedy=fmean(s.greedy.value for s in scores),
+        kept=_kept(repetitions, arm, name) if arm != BASE else None,
         against={other: _difference(of_problems - theirs) for other, theirs in others.items()},
     )
 
@@ -129,6 +132,17 @@ def _of_problems(repetitions: Iterable[Judged], arm: str, name: str) -> NDArray[
     """(problems,): the share of right samples of each problem, over all repetitions."""
     scores = [j.arms[arm].sets[name] for j in repetitions]
     return np.mean([np.array(s.right) / s.samples for s in scores], axis=0)
+
+
+def _kept(repetitions: Sequence[Judged], arm: str, name: str) -> Share | None:
+    """Of the problems that the base solves greedily in every repetition, those that the arm does too."""
+    base, own = (np.array([j.arms[a].sets[name].greedy_right for j in repetitions], bool) for a in (BASE, arm))
+    of_problems = own.mean(axis=0)[base.all(axis=0)]
+    if not len(of_problems):
+        return None
+    mean = float(of_problems.mean())
+    low, high = score_interval(mean, float(of_problems.var()), len(of_problems))
+    return Share(value=mean, low=low, high=high)
 
 
 def _difference(of_problems: NDArray[np.float64]) -> Difference:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from components.dft.checks import CheckConfig
 from components.dft.loss_config import LossConfig
 from components.language.config import LEVELS, ModelConfig, ProblemsConfig, TokenizerConfig
+from components.language.engine_config import EngineConfig
 from components.language.grpo_config import GrpoConfig, check_rollouts
 from components.language.samples import SamplingConfig
 from components.training.config import TrainConfig
@@ -111,6 +112,7 @@ class SampleStageConfig(Contract):
     samples: int = Field(default=4, ge=2, description="of each question; a pair needs two")
     max_tokens: int = Field(default=2048, ge=1)
     questions: int = Field(default=0, ge=0, description="the first of the training chats; 0: all")
+    engine: EngineConfig = EngineConfig()
 
 
 class DpoConfig(Contract):
@@ -134,6 +136,7 @@ class OnlineConfig(Contract):
     grpo: GrpoConfig = GrpoConfig(group=4)
     train: TrainConfig
     questions: int = Field(default=0, ge=0, description="the first of the training chats; 0: all")
+    engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> OnlineConfig:
@@ -185,6 +188,7 @@ class EvaluateStageConfig(Contract):
     system: str = Field(default="", description="what the model is told before a problem that tells it nothing itself")
     problems: int = Field(default=0, ge=0, description="of each set; 0: all")
     pass_at: tuple[int, ...] = (1, 4, 16)
+    engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _enough(self) -> EvaluateStageConfig:

@@ -17,7 +17,7 @@ from components.dft.reading import read_chats
 from components.language.boxed import boxed_answer
 from components.language.grading import Grader
 from components.language.samples import Completion, read_samples
-from components.language.sampling import sample_to, whole_context
+from components.language.sampling import open_engine, sample_to
 from components.language.tokenise import prompt_tokens
 from components.language.vllm_server import VllmServer
 from components.store.errors import ConfigurationError
@@ -45,7 +45,7 @@ def evaluate(
     from components.language import model as language_model
 
     tokenizer = language_model.load_tokenizer(model)
-    with whole_context(model, scratch / "vllm.log") as server, Grader() as grader:
+    with open_engine(model, scratch / "vllm.log", config.engine) as server, Grader() as grader:
         found = judge_sets(config, server, grader, tokenizer, sets, seed, scratch, out)
     scores = Scores(model=version, sets=found, files={name: hash_file(file) for name, file in sets.items()})
     (out / "scores.json").write_text(scores.model_dump_json(indent=1))
@@ -115,6 +115,7 @@ def _scores(
         cut=fmean(completion.finish == "length" for completion in every),
         tokens=fmean(len(completion.token_ids) for completion in every),
         right=tuple(right.sum(axis=1).tolist()),
+        greedy_right=tuple(right_greedy.tolist()),
     )  # fmt: skip
 
 

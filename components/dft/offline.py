@@ -13,7 +13,7 @@ from components.dft.reading import read_chats
 from components.language import model as language_model
 from components.language.grading import Grader
 from components.language.samples import Completion, SamplingConfig, read_samples
-from components.language.sampling import sample_to, whole_context
+from components.language.sampling import open_engine, sample_to
 from components.language.tokenise import Refused, prompt_tokens, tokenise
 from components.store.errors import OrreryError
 from data_contracts.base import Contract
@@ -35,7 +35,7 @@ def sample_own(
     prompts = [prompt_tokens(question, tokenizer) for question in questions]
     drawn = SamplingConfig(n=config.samples, max_tokens=config.max_tokens, seed=seed)
     samples = scratch / "samples.jsonl"
-    with whole_context(model, scratch / "vllm.log") as server:
+    with open_engine(model, scratch / "vllm.log", config.engine) as server:
         sample_to(samples, server, prompts, drawn)
     answers = [sampled.completions for sampled in read_samples(samples)]
     with Grader() as grader:

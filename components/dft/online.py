@@ -27,4 +27,4 @@ def trainee(job: Job) -> GrpoTrainee:
         asked = [(prompt_tokens(question, tokenizer), question.answer) for question in questions]
         return Answerer(config.grpo, asked, job.seed, engines)
 
-    return GrpoTrainee(config.grpo, Path(job.inputs["model"]), Path(job.scratch), job.seed, player)
+    return GrpoTrainee(config.grpo, config.engine, Path(job.inputs["model"]), Path(job.scratch), job.seed, player)

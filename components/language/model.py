@@ -67,20 +67,23 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
     tokenizer.save_pretrained(folder)
 
 
-def save_untied(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """As `save`, with a head of its own even where the model shares it with the embedding.
+def save_for_engine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: str) -> None:
+    """As `save`, in the engine's `dtype` ("float32", "bfloat16"), with a head of its own even where the model shares it
+    with the embedding: vLLM 0.32 reads weights anew while it runs, but for a shared head.
 
-    vLLM 0.32 reads weights anew while it runs, but for a shared head.
+    Whole weights: each process of an engine that shares them out takes its own part.
     """
     folder.mkdir(parents=True, exist_ok=True)
     config = copy.deepcopy(model.config)
     config.tie_word_embeddings = False
+    config.dtype = dtype
     config.save_pretrained(folder)
     if model.generation_config is not None:
         model.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     weights = {
-        name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in model.state_dict().items()
+        name: value.detach().to(getattr(torch, dtype), copy=True, memory_format=torch.contiguous_format)
+        for name, value in model.state_dict().items()
     }
     part = folder / "model.part"
     save_file(weights, part, metadata={"format": "pt"})

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast
 
 from components.language import model as language_model
+from components.language.engine_config import EngineConfig
 from components.language.fused import IGNORED, linear_logprobs
 from components.language.grpo import advantages, grpo_loss
 from components.language.grpo_config import GrpoConfig
 from components.language.players import Earned, Player
 from components.language.rollout import Rollout
 from components.language.samples import Completion, SamplingConfig, read_samples
-from components.language.sampling import sample_to, whole_context
+from components.language.sampling import open_engine, sample_to
 from components.language.vllm_server import VllmServer
 from components.store.errors import OrreryError
 from components.store.files import write_atomic
@@ -46,7 +47,9 @@ class GrpoTrainee:
     rollout, in its order.
     """
 
-    def __init__(self, config: GrpoConfig, folder: Path, scratch: Path, seed: int, player: MakePlayer) -> None:
+    def __init__(
+        self, config: GrpoConfig, engine: EngineConfig, folder: Path, scratch: Path, seed: int, player: MakePlayer
+    ) -> None:
         self.config, self._seed = config, seed
         self.causal, self.tokenizer = language_model.load(folder)
         self.causal.train()
@@ -57,7 +60,9 @@ class GrpoTrainee:
         self._engines = ExitStack()
         self._sampler: _Sampler | None = None
         if os.environ.get("RANK", "0") == "0":
-            self._sampler = _Sampler(self, player(self.tokenizer, self._engines), scratch / "policy", self._engines)
+            self._sampler = _Sampler(
+                self, engine, player(self.tokenizer, self._engines), scratch / "policy", self._engines
+            )
         self._loaded: tuple[int, Rollout] | None = None
 
     def sample(self, generator: torch.Generator, number: int) -> dict[str, Tensor]:
@@ -72,6 +77,7 @@ class GrpoTrainee:
         labels = batch["input_ids"][:, 1:].masked_fill(~mask, IGNORED)
         reference = None
         if self.reference is not None:
+            self.reference.to(self.causal.device, self.causal.dtype)  # where DeepSpeed has the policy, and as exact
             with torch.no_grad():
                 reference = _logprobs(self.reference, batch, labels)
         logp = _logprobs(self.causal, batch, labels)
@@ -105,25 +111,28 @@ class GrpoTrainee:
 class _Sampler:
     """Rank 0's side: the engine that samples the policy, and the player that rewards it."""
 
-    def __init__(self, trainee: GrpoTrainee, player: Player, folder: Path, engines: ExitStack) -> None:
-        self._trainee, self._player, self._folder, self._engines = trainee, player, folder, engines
+    def __init__(
+        self, trainee: GrpoTrainee, engine: EngineConfig, player: Player, folder: Path, engines: ExitStack
+    ) -> None:
+        self._trainee, self._engine, self._player, self._folder, self._engines = (
+            trainee, engine, player, folder, engines,
+        )  # fmt: skip
         self._server: VllmServer | None = None
 
     def make(self, number: int, path: Path) -> None:
         """Sample and reward rollout `number` with the weights as they are, and write it to `path`."""
         began = time.monotonic()
-        config = self._trainee.config
-        language_model.save_untied(self._trainee.causal, self._trainee.tokenizer, self._folder)
+        trainee, config = self._trainee, self._trainee.config
+        language_model.save_for_engine(trainee.causal, trainee.tokenizer, self._folder, self._engine.dtype)
         if self._server is None:
-            self._server = self._engines.enter_context(
-                whole_context(self._folder, self._folder.with_name("policy.log"))
-            )
+            log = self._folder.with_name("policy.log")
+            self._server = self._engines.enter_context(open_engine(self._folder, log, self._engine, trainers_gpus()))
         else:
             self._server.reload()
         prompts = self._player.prompts(number)
         sampling = SamplingConfig(
             n=config.group, top_p=config.top_p, max_tokens=config.max_tokens, logprobs=True,
-            seed=self._trainee._seed * 1_000_003 + number,
+            seed=trainee._seed * 1_000_003 + number,
         )  # fmt: skip
         samples = path.with_name(f"{number:05d}-policy.jsonl")
         sample_to(samples, self._server, prompts, sampling)
@@ -134,6 +143,12 @@ class _Sampler:
         summary = _summary(number, time.monotonic() - began, completions, earned, config.compared)
         write_atomic(path.with_suffix(".json"), summary.model_dump_json().encode())
         rollout.save(path)
+
+
+def trainers_gpus() -> int:
+    """How many of this machine's GPUs train: the first ones. Engines get those behind them, each its own, as what the
+    trainer holds can't be put aside while an engine samples."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "0"))
 
 
 def _summary(

@@ -15,8 +15,10 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
+from components.language.engine_config import EngineConfig
 from components.language.samples import Completion, Sampled, SampleFile, SamplingConfig
-from components.language.vllm_server import MODEL, EngineConfig, EngineUnavailable, VllmServer
+from components.language.vllm_command import MODEL
+from components.language.vllm_server import EngineUnavailable, VllmServer
 from components.store.errors import ConfigurationError, OrreryError
 from components.store.retry import patiently
 from components.telemetry.progress import progress
@@ -28,11 +30,13 @@ _TOKEN_BYTES = 1024
 """Room in an answer for a token: its text, number and probability. Far more than any tokenizer needs."""
 
 
-def whole_context(model: Path, log: Path) -> VllmServer:
-    """An engine that takes sequences as long as the model has positions for; for a `with` block."""
+def open_engine(model: Path, log: Path, config: EngineConfig, first_gpu: int = 0) -> VllmServer:
+    """An engine for a `with` block, whose sequences are at most as long as the model has positions for."""
     from components.language.model import context
 
-    return VllmServer(model, log, EngineConfig(max_model_len=context(model)))
+    places = context(model)
+    length = min(config.max_model_len or places, places)
+    return VllmServer(model, log, config.model_copy(update={"max_model_len": length}), first_gpu=first_gpu)
 
 
 def sample(

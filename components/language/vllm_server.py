@@ -25,14 +25,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
-
+from components.language.engine_config import EngineConfig
+from components.language.vllm_command import arguments, environment, require_build, rollout_python
 from components.store.errors import ConfigurationError, OrreryError
 from components.telemetry.progress import progress
-from data_contracts.base import Contract
 
-MODEL = "model"
-"""The name under which the engine serves its one model."""
 _PREFIX = re.compile(r"^(\(\w+ pid=\d+\) )?((DEBUG|INFO|WARNING|ERROR) \S+ \S+ \[\S+\] )?")
 _ERROR = re.compile(r"[\w.]+(Error|Exception): ")
 """The last line of a traceback."""
@@ -40,8 +37,6 @@ _POINTER = re.compile(r"See (root cause|stack trace) \(?above")
 """An error that only points to the real one."""
 _SUPERVISOR = Path(__file__).with_name("vllm_supervisor.py")
 _LOOK_SECONDS = 0.25
-_BATCHED_TOKENS = 4096
-"""Of new prompts in one step of the engine."""
 _HEALTH_SECONDS, _HEALTH_PATIENCE, _HEALTH_MISSES = 10.0, 30.0, 3
 """Between two questions after its health, for an answer, and how many in a row may stay without one."""
 _RELOAD_SECONDS = 600.0
@@ -55,31 +50,6 @@ class EngineUnavailable(OrreryError):
     exit_code = 3
 
 
-class EngineConfig(Contract):
-    """How much of the machine the engine may use."""
-
-    max_model_len: int = Field(default=2048, ge=2, description="tokens of a prompt and its completion together")
-    max_num_seqs: int = Field(default=256, ge=1, le=4096, description="completions computed at the same time")
-    kv_cache_mib: int = Field(default=1024, ge=16, description="MiB of memory for keys and values")
-    threads: int = Field(default=0, ge=0, description="that compute; 0: one for every core but one, which answers")
-    start_seconds: float = Field(default=600, gt=0)
-    restarts: int = Field(default=3, ge=0, description="deaths that are survived")
-
-
-def rollout_python() -> Path:
-    """The interpreter of vLLM's environment. Raises ConfigurationError that names the command that makes one."""
-    beside = Path(__file__).resolve().parents[2] / ".venv-rollout/bin/python"
-    named = os.environ.get("ORRERY_ROLLOUT_PYTHON")
-    places = [Path(named)] if named else [beside, Path(sys.executable)]
-    for python in places:
-        if (python.parent.parent / "lib/python3.11/site-packages/vllm/__init__.py").is_file():
-            return python.absolute()
-    raise ConfigurationError(
-        f"no vLLM in {', '.join(str(p.parent.parent) for p in places)}; run `images/setup.sh rollout`, "
-        "or name the interpreter of an environment that holds vLLM in ORRERY_ROLLOUT_PYTHON"
-    )
-
-
 class VllmServer:
     """One engine for one model folder. Use it in a `with` block; threads may share it.
 
@@ -87,13 +57,22 @@ class VllmServer:
     never pays for a start (a minute on two cores).
     """
 
-    def __init__(self, model: Path, log: Path, config: EngineConfig | None = None, python: Path | None = None) -> None:
-        """`model` is a folder as transformers saves it, with its tokenizer; `log` keeps the engine's output."""
+    def __init__(
+        self, model: Path, log: Path, config: EngineConfig, python: Path | None = None, first_gpu: int = 0
+    ) -> None:
+        """`model` is a folder as transformers saves it, with its tokenizer; `log` keeps the engine's output; `config`
+        says how long sequences are. Of the GPUs that are visible here the engine gets those from `first_gpu` on.
+
+        Raises ConfigurationError: no model folder, or no vLLM for the engine's device.
+        """
         if not (model / "config.json").is_file():
             raise ConfigurationError(f"{model} is no model folder: it holds no config.json")
-        self.model, self.log = model.absolute(), log.absolute()
-        self.config = config or EngineConfig()
+        if config.max_model_len < 2:
+            raise ConfigurationError("engine.max_model_len says no length; open the engine by sampling.open_engine")
+        self.model, self.log, self.config, self._first_gpu = model.absolute(), log.absolute(), config, first_gpu
         self._python = python or rollout_python()
+        if python is None:
+            require_build(self._python, config)
         self._process: subprocess.Popen[bytes] | None = None
         self._scratch = Path()
         self._log_start = 0
@@ -183,7 +162,7 @@ class VllmServer:
     def reload(self) -> None:
         """Read the weights of `model` again, which have changed since; an engine that does not run reads them anyway.
 
-        The head must be no shared tensor (`language.model.save_untied`): vLLM 0.32 leaves a shared one as it was.
+        The head must be no shared tensor (`language.model.save_for_engine`): vLLM 0.32 leaves a shared one as it was.
 
         Raises:
             EngineUnavailable: it does not answer, or refuses them.
@@ -222,7 +201,7 @@ class VllmServer:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
                 [*supervisor, *self._command()],
-                env=self._environment(),
+                env=environment(self.config, self._python, self._scratch, self._first_gpu),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -230,44 +209,9 @@ class VllmServer:
             )
 
     def _command(self) -> list[str]:
-        return [
-            # Not `vllm serve`: in the CPU build it looks for a package named vllm.
-            str(self._python), "-I", "-m", "vllm.entrypoints.openai.api_server",
-            f"--model={self.model}",
-            f"--served-model-name={MODEL}",
-            f"--uds={self._scratch / 'http'}",
-            "--dtype=float32",  # bf16 is a hundred times slower on a CPU without instructions for it
-            "--enforce-eager",
-            # Whole prompts only: in parts, a request with a seed ends the engine on a CPU.
-            "--no-enable-chunked-prefill",
-            f"--max-num-batched-tokens={max(self.config.max_model_len, _BATCHED_TOKENS)}",
-            f"--max-model-len={self.config.max_model_len}",
-            f"--max-num-seqs={self.config.max_num_seqs}",
-            f"--kv-cache-memory-bytes={self.config.kv_cache_mib << 20}",
-            "--generation-config=vllm",  # what is sampled is what is asked for, not what the model's folder suggests
-            "--seed=0",
-            "--disable-uvicorn-access-log",
-        ]  # fmt: skip
-
-    def _environment(self) -> dict[str, str]:
-        """Ours without secrets, Python's settings and what Kubernetes sets for a service named vllm."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "AWS_", "MINIO_", "VLLM_"))}
-        return kept | {
-            "PATH": f"{self._python.parent}:{os.environ.get('PATH', os.defpath)}",
-            "TMPDIR": str(self._scratch),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": str(self.config.threads or max(1, len(os.sched_getaffinity(0)) - 1)),
-            "TORCH_COMPILE_DISABLE": "1",  # it would compile helpers at the first request, with g++, for a minute
-            # One process less, which would import everything once more and, waiting, take a core from the computation.
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # pinned, two engines would fight for the same cores
-            "VLLM_CONFIG_ROOT": str(self._scratch),
-            "VLLM_RPC_BASE_PATH": str(self._scratch),
-            "VLLM_HOST_IP": "127.0.0.1",
-            "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_SERVER_DEV_MODE": "1",  # weights may be exchanged; nobody else reaches the socket
-            "NO_COLOR": "1",
-        }
+        # Not `vllm serve`: in the CPU build it looks for a package named vllm.
+        server = [str(self._python), "-I", "-m", "vllm.entrypoints.openai.api_server"]
+        return [*server, *arguments(self.config, self.model, self._scratch / "http")]
 
     def _await_ready(self) -> str:
         """Wait until it answers; nothing, or what went wrong."""

@@ -12,6 +12,7 @@ from typing import Literal
 import regex
 from pydantic import Field, field_validator, model_validator
 
+from components.language.engine_config import EngineConfig
 from components.language.grpo_config import GrpoConfig, check_rollouts
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
@@ -112,11 +113,17 @@ class ChallengerStageConfig(Contract):
     samples: int = Field(default=10, ge=2, le=1024, description="m: the solver's answers to a question")
     solver_system: str = ""
     answer_tokens: int = Field(default=4096, ge=1, description="of an answer of the solver")
+    engine: EngineConfig = Field(default=EngineConfig(), description="the policy's, and the frozen solver's beside it")
 
     @model_validator(mode="after")
     def _fits(self) -> ChallengerStageConfig:
         check_rollouts(self.grpo, self.train)
         return self
+
+    @property
+    def engines(self) -> int:
+        """That run at the same time."""
+        return 2
 
 
 class PoolStageConfig(Contract):
@@ -128,6 +135,7 @@ class PoolStageConfig(Contract):
     top_p: float = Field(default=0.95, gt=0, le=1)
     max_tokens: int = Field(default=4096, ge=1)
     question: QuestionConfig = QuestionConfig()
+    engine: EngineConfig = EngineConfig()
 
 
 class LabelStageConfig(Contract):
@@ -140,6 +148,7 @@ class LabelStageConfig(Contract):
     least: int = Field(
         default=1, ge=1, description="labels without which the solver can't train: its prompts a rollout"
     )
+    engine: EngineConfig = EngineConfig()
 
 
 class SolverStageConfig(Contract):
@@ -149,6 +158,7 @@ class SolverStageConfig(Contract):
     grpo: GrpoConfig = GrpoConfig()
     train: TrainConfig
     solver_system: str = ""
+    engine: EngineConfig = EngineConfig()
 
     @model_validator(mode="after")
     def _fits(self) -> SolverStageConfig:

@@ -12,9 +12,10 @@ from transformers import PreTrainedTokenizerFast
 from components.language import model as language_model
 from components.language.boxed import boxed_answer
 from components.language.grading import Grader, Groups
+from components.language.online import trainers_gpus
 from components.language.players import Earned
 from components.language.samples import SamplingConfig, read_samples
-from components.language.sampling import sample_to, whole_context
+from components.language.sampling import open_engine, sample_to
 from components.language.tokenise import Refused, asked
 from components.language.vllm_server import VllmServer
 from components.r_zero.config import ChallengerStageConfig
@@ -32,7 +33,8 @@ class Challenger:
     ) -> None:  # fmt: skip
         self._config, self._seed = config, seed
         self._prompt = asked(config.ask.user, config.ask.system, tokenizer)
-        self._solver = engines.enter_context(whole_context(solver, folder / "solver.log"))
+        behind = trainers_gpus() + config.engine.gpus  # the policy's own
+        self._solver = engines.enter_context(open_engine(solver, folder / "solver.log", config.engine, behind))
         self._solver_tokenizer = language_model.load_tokenizer(solver)
         self._grader = engines.enter_context(Grader())
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from components.language import model as language_model
 from components.language.grading import Grader, Groups
 from components.language.samples import SamplingConfig, read_samples
-from components.language.sampling import sample_to, whole_context
+from components.language.sampling import open_engine, sample_to
 from components.language.tokenise import asked
 from components.language.truth import true_answer
 from components.r_zero.config import LabelStageConfig, PoolStageConfig
@@ -34,7 +34,7 @@ def write_questions(config: PoolStageConfig, challenger: Path, seed: int, scratc
     tokenizer = language_model.load_tokenizer(challenger)
     prompts = [asked(config.ask.user, config.ask.system, tokenizer)] * config.responses
     samples = scratch / "responses.jsonl"
-    with whole_context(challenger, scratch / "vllm.log") as server:
+    with open_engine(challenger, scratch / "vllm.log", config.engine) as server:
         sample_to(samples, server, prompts, SamplingConfig(top_p=config.top_p, max_tokens=config.max_tokens, seed=seed))
     pool = question_pool([sampled.completions[0].text for sampled in read_samples(samples)], config.question)
     if not pool.questions:
@@ -62,7 +62,7 @@ def label_questions(
     texts = [question.text for question in _read(questions)]
     tokenizer = language_model.load_tokenizer(solver)
     sampling = SamplingConfig(n=config.label.samples, max_tokens=config.max_tokens, seed=seed)
-    with whole_context(solver, scratch / "vllm.log") as server, Grader() as grader:
+    with open_engine(solver, scratch / "vllm.log", config.engine) as server, Grader() as grader:
         room = server.config.max_model_len - config.max_tokens
         prompts = solver_prompts(texts, config.solver_system, tokenizer, room)
         groups = answer(list(prompts.values()), sampling, server, grader, scratch / "answers.jsonl")

@@ -23,7 +23,7 @@ def challenger(job: Job) -> GrpoTrainee:
     def player(tokenizer: PreTrainedTokenizerFast, engines: ExitStack) -> Player:
         return Challenger(config, tokenizer, Path(job.inputs["solver"]), job.seed, scratch, engines)
 
-    return GrpoTrainee(config.grpo, Path(job.inputs["model"]), scratch, job.seed, player)
+    return GrpoTrainee(config.grpo, config.engine, Path(job.inputs["model"]), scratch, job.seed, player)
 
 
 def solver(job: Job) -> GrpoTrainee:
@@ -35,4 +35,4 @@ def solver(job: Job) -> GrpoTrainee:
         questions = [(asked(label.question, config.solver_system, tokenizer), label.answer) for label in labels]
         return Answerer(config.grpo, questions, job.seed, engines)
 
-    return GrpoTrainee(config.grpo, Path(job.inputs["model"]), scratch, job.seed, player)
+    return GrpoTrainee(config.grpo, config.engine, Path(job.inputs["model"]), scratch, job.seed, player)

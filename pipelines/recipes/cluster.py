@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from components.language.engine_config import EngineConfig
 from data_contracts.base import Contract
 
 
@@ -32,3 +33,12 @@ class Cluster(Contract):
     team: str = Field(default="", pattern=r"^[a-z0-9-]*$", description="whose hours they are, in `orrery runs cost`")
     budget_gpu_hours: float | None = Field(default=None, gt=0, description="of a run: no stage starts that exceeds it")
     budget_cpu_hours: float | None = Field(default=None, gt=0, description="of a run: no stage starts that exceeds it")
+
+
+def check_engine(engine: EngineConfig, cluster: Cluster) -> None:
+    """Raises ValueError, with the mend, for an engine on GPUs in a recipe that asks for none."""
+    if engine.gpus and not cluster.accelerator:
+        raise ValueError(
+            f"engine.device is gpu, with {engine.gpus} of them, but cluster.accelerator asks for none; set "
+            "cluster.accelerator, e.g. to nvidia.com/gpu, or engine.device=cpu"
+        )

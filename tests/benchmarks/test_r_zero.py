@@ -24,9 +24,10 @@ from sklearn.cluster import AgglomerativeClustering
 from components.language import model as language_model
 from components.language import tokenizer
 from components.language.config import ModelConfig, ProblemsConfig, TokenizerConfig
+from components.language.engine_config import EngineConfig
 from components.language.problems import generate
 from components.language.samples import SamplingConfig, read_samples
-from components.language.sampling import sample_to, whole_context
+from components.language.sampling import open_engine, sample_to
 from components.language.tokenise import prompt_tokens
 from components.language.vllm_server import VllmServer
 from components.r_zero.config import QuestionConfig
@@ -165,7 +166,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     fast = tokenizer.create(TokenizerConfig(vocabulary=160, examples=100), ProblemsConfig(), 0, folder)
     language_model.create(ModelConfig(), fast, 0, folder)
     prompts = [prompt_tokens(problem, fast) for problem in islice(generate(ProblemsConfig(), 0), PROMPTS)]
-    with whole_context(folder, folder / "vllm.log") as server:
+    with open_engine(folder, folder / "vllm.log", EngineConfig()) as server:
         server.start()
         yield Asked(language_model.load(folder)[0].eval(), server, prompts, fast.eos_token_id)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from components.language.engine_config import EngineConfig
 from components.language.samples import SamplingConfig, read_samples
 from components.language.sampling import sample_to
 from components.language.vllm_server import EngineUnavailable, VllmServer
@@ -56,7 +57,7 @@ def server(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.M
     """It gives the answer that the test names to whoever asks."""
     monkeypatch.setenv("ORRERY_STORE_PATIENCE", "0.3")
     (tmp_path / "config.json").write_text("{}")
-    standing = Standing(tmp_path, tmp_path / "log", python=Path("python"))
+    standing = Standing(tmp_path, tmp_path / "log", EngineConfig(max_model_len=2048), python=Path("python"))
     standing._scratch = tmp_path
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(str(tmp_path / "http"))

@@ -23,9 +23,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from components.language import vllm_server
+from components.language.engine_config import EngineConfig
 from components.language.samples import Sampled, SamplingConfig, read_samples
 from components.language.sampling import sample, sample_to
-from components.language.vllm_server import EngineConfig, EngineUnavailable, VllmServer, rollout_python
+from components.language.vllm_command import rollout_python
+from components.language.vllm_server import EngineUnavailable, VllmServer
 from components.store.errors import ConfigurationError, OrreryError
 from tests.engines import qwen
 
@@ -183,8 +185,9 @@ def test_a_finished_file_starts_no_engine(server: VllmServer, model: Path, tmp_p
 def test_a_killed_stage_leaves_no_engine_and_no_folder(model: Path, tmp_path: Path) -> None:
     """kill -9 while the engine loads: its processes and its scratch folder go too."""
     code = (
-        "import sys; from pathlib import Path; from components.language.vllm_server import VllmServer\n"
-        "VllmServer(Path(sys.argv[1]), Path(sys.argv[2])).start()"
+        "import sys; from pathlib import Path; from components.language.engine_config import EngineConfig\n"
+        "from components.language.sampling import open_engine\n"
+        "open_engine(Path(sys.argv[1]), Path(sys.argv[2]), EngineConfig()).start()"
     )
     command = [sys.executable, "-c", code, str(model), str(tmp_path / "vllm.log")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as stage:
@@ -244,7 +247,7 @@ def test_a_model_that_can_not_load_is_told_with_the_engines_reason(model: Path, 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"is no model folder: it holds no config\.json"):
-        VllmServer(tmp_path, tmp_path / "vllm.log")
+        VllmServer(tmp_path, tmp_path / "vllm.log", ENGINE)
 
 
 def test_without_the_environment_the_message_says_how_to_get_one(monkeypatch: Any, tmp_path: Path) -> None:

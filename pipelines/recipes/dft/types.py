@@ -21,11 +21,13 @@ from components.dft.config import (
 )
 from components.dft.loss_config import LossConfig
 from components.language.config import ModelConfig, ProblemsConfig, TokenizerConfig
+from components.language.engine_config import EngineConfig
 from components.language.grpo_config import GrpoConfig
 from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from pipelines.recipes.base import Recipe
+from pipelines.recipes.cluster import check_engine
 
 ARMS: dict[str, LossConfig] = {
     "sft": LossConfig(variant="sft"),
@@ -96,6 +98,7 @@ class DftRecipe(Recipe):
     online: Online
     checks: CheckConfig = CheckConfig()
     judge: Judge = Judge()
+    engine: EngineConfig = EngineConfig()
     max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
     analysed: int = Field(default=500, ge=1, description="training chats whose tokens are analysed")
 
@@ -104,7 +107,9 @@ class DftRecipe(Recipe):
             return f"dft-{self.name}-{part.replace('_', '-')}"
 
         length = self.model.context
-        evaluate = EvaluateStageConfig(name=name("scores"), max_tokens=length // 2, **dict(self.judge))
+        evaluate = EvaluateStageConfig(
+            name=name("scores"), max_tokens=length // 2, engine=self.engine, **dict(self.judge)
+        )
         analyse = AnalyseStageConfig(name=name("tokens"), examples=self.analysed, max_length=length)
         base = TuneConfig(name=name("base"), loss=LossConfig(variant="sft"), train=self.base_train, max_length=length)
         return {
@@ -124,12 +129,13 @@ class DftRecipe(Recipe):
                 samples=self.offline.samples,
                 max_tokens=length // 2,
                 questions=self.offline.questions,
+                engine=self.engine,
             ),
             "dpo": DpoConfig(name=name("dpo"), beta=self.offline.beta, train=self.offline.dpo, max_length=length),
             **{
                 arm: OnlineConfig(
                     name=name(arm), grpo=self.online.method(arm, length // 2), train=self.online.train,
-                    questions=self.offline.questions,
+                    questions=self.offline.questions, engine=self.engine,
                 )
                 for arm in ("grpo", "ppo")
             },
@@ -143,5 +149,6 @@ class DftRecipe(Recipe):
 
     @model_validator(mode="after")
     def _agree(self) -> DftRecipe:
+        check_engine(self.engine, self.cluster)
         self.stages()  # each stage's own checks
         return self

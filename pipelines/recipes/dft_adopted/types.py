@@ -15,11 +15,12 @@ from components.dft.config import (
     TuneConfig,
     ValidateStageConfig,
 )
+from components.language.engine_config import EngineConfig
 from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from pipelines.recipes.base import Recipe
-from pipelines.recipes.cluster import Cluster
+from pipelines.recipes.cluster import Cluster, check_engine
 from pipelines.recipes.dft.types import ARMS, Judge
 
 SETS = ("math_500", "minerva", "olympiad", "aime24", "amc23")
@@ -49,6 +50,7 @@ class AdoptedRecipe(Recipe):
     lora: LoraConfig | None = None
     checks: CheckConfig = CheckConfig()
     judge: Judge = Judge()
+    engine: EngineConfig = EngineConfig()
     max_tokens: int = Field(default=4096, ge=1, description="of an answer; with the prompt it has to fit the model")
     analysed: int = Field(default=500, ge=1)
     max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
@@ -72,7 +74,9 @@ class AdoptedRecipe(Recipe):
                 )
                 for arm in ("sft", "dft", "iw_sft")
             },
-            "evaluate": EvaluateStageConfig(name=name("scores"), max_tokens=self.max_tokens, **dict(self.judge)),
+            "evaluate": EvaluateStageConfig(
+                name=name("scores"), max_tokens=self.max_tokens, engine=self.engine, **dict(self.judge)
+            ),
             "analyse": AnalyseStageConfig(name=name("tokens"), examples=self.analysed, max_length=self.max_length),
             "gate": LanguageGateConfig(
                 policy=f"dft-{self.name}", sets=tuple(sets or self.sets), max_drop=self.max_drop
@@ -82,6 +86,7 @@ class AdoptedRecipe(Recipe):
 
     @model_validator(mode="after")
     def _agree(self) -> AdoptedRecipe:
+        check_engine(self.engine, self.cluster)
         self.stages()  # each stage's own checks
         return self
 
@@ -99,10 +104,14 @@ def paper(
             processes=8, log_every=5,
         ),
         max_tokens=max_tokens,
+        engine=EngineConfig(
+            device="gpu", dtype="bfloat16", enforce_eager=False, max_model_len=8192, max_num_seqs=512,
+            start_seconds=1800,
+        ),
         pad_token=pad_token,
         estimates=dict.fromkeys(_STAGES, hours * 3600.0) | _ESTIMATES,
         cluster=Cluster(
-            accelerator="nvidia.com/gpu", cpus=8, memory_gib=32, shared_memory_gib=16, scratch_gib=200, hours=72
+            accelerator="nvidia.com/gpu", cpus=8, memory_gib=64, shared_memory_gib=16, scratch_gib=200, hours=72
         ),
     )  # fmt: skip
 

@@ -19,6 +19,7 @@ from components.dft.config import (
 )
 from components.dft.loss_config import LossConfig
 from components.language.config import ModelConfig, TokenizerConfig
+from components.language.engine_config import EngineConfig
 from components.language.grpo_config import GrpoConfig
 from components.r_zero.config import (
     MOST_ITERATIONS,
@@ -37,6 +38,7 @@ from components.release.config import LanguageGateConfig, PublishConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
 from pipelines.recipes.base import Recipe
+from pipelines.recipes.cluster import check_engine
 from pipelines.recipes.dft.types import Judge, Problems
 
 
@@ -67,6 +69,7 @@ class Curriculum(Recipe):
     then_train: TrainConfig
     checks: CheckConfig = Field(default=CheckConfig(), description="of that data")
     judge: Judge = Judge()
+    engine: EngineConfig = Field(default=EngineConfig(), description="of every stage that samples")
     judged_on: str = Field(default="test", description="the held-out set whose avg@n decides")
     max_drop: float = Field(default=0.05, ge=0, le=1, description="largest fall of a score that the gate lets pass")
 
@@ -80,7 +83,7 @@ class Curriculum(Recipe):
         name = self.stage_name
         labels = LabelStageConfig(
             name=name("labels"), label=self.label, solver_system=self.solver_system,
-            max_tokens=self.answer_tokens, least=self.solver.grpo.prompts,
+            max_tokens=self.answer_tokens, least=self.solver.grpo.prompts, engine=self.engine,
         )  # fmt: skip
         further = None
         if self.then != "none":
@@ -92,15 +95,16 @@ class Curriculum(Recipe):
             "challenger": ChallengerStageConfig(
                 name=name("challenger"), ask=self.ask, grpo=self.challenger.grpo, train=self.challenger.train,
                 reward=self.reward, question=self.question, samples=self.label.samples,
-                solver_system=self.solver_system, answer_tokens=self.answer_tokens,
+                solver_system=self.solver_system, answer_tokens=self.answer_tokens, engine=self.engine,
             ),
             "questions": PoolStageConfig(
                 name=name("questions"), ask=self.ask, responses=self.responses, max_tokens=self.question_tokens,
-                question=self.question,
+                question=self.question, engine=self.engine,
             ),
             "labels": labels,
             "solver": SolverStageConfig(
-                name=name("solver"), grpo=self.solver.grpo, train=self.solver.train, solver_system=self.solver_system
+                name=name("solver"), grpo=self.solver.grpo, train=self.solver.train, solver_system=self.solver_system,
+                engine=self.engine,
             ),
             "evaluate": self.evaluate,
             "select": SelectStageConfig(
@@ -116,8 +120,9 @@ class Curriculum(Recipe):
     @property
     def evaluate(self) -> EvaluateStageConfig:
         return EvaluateStageConfig(
-            name=self.stage_name("scores"), max_tokens=self.answer_tokens, system=self.solver_system, **dict(self.judge)
-        )
+            name=self.stage_name("scores"), max_tokens=self.answer_tokens, system=self.solver_system,
+            engine=self.engine, **dict(self.judge),
+        )  # fmt: skip
 
     @property
     def policy(self) -> str:
@@ -136,6 +141,7 @@ class Curriculum(Recipe):
 
     @model_validator(mode="after")
     def _sampled_as_trained(self) -> Curriculum:
+        check_engine(self.engine, self.cluster)
         for player, tokens in (("challenger", self.question_tokens), ("solver", self.answer_tokens)):
             training: PlayerTraining = getattr(self, player)
             if training.grpo.max_tokens != tokens:

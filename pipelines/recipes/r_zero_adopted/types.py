@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, model_validator
 
 from components.dft.config import ChatsAdoptConfig, ModelAdoptConfig, Source
+from components.language.engine_config import EngineConfig
 from components.language.grpo_config import GrpoConfig
 from components.r_zero.config import Instruction
 from components.release.config import LanguageGateConfig
@@ -17,6 +18,11 @@ from pipelines.recipes.r_zero.types import Curriculum, PlayerTraining
 SETS = ("math_500", "gsm8k", "amc23", "minerva", "olympiad", "aime24", "aime25")
 TOKENS = 4096
 """Of a response, of either player."""
+ENGINE = EngineConfig(
+    device="gpu", dtype="bfloat16", enforce_eager=False, tensor_parallel_size=2, max_model_len=2 * TOKENS,
+    max_num_seqs=512, start_seconds=1800,
+)  # fmt: skip
+"""Two GPUs of its own: a training holds its memory for as long as it runs, so they share none. Not tried on a GPU."""
 
 CHALLENGE = Instruction(
     system=(
@@ -92,21 +98,22 @@ def paper(name: str, chat_template: str = "", pad_token: str = "") -> RZeroAdopt
             warmup_steps=39, decay="cosine", clip=1.0, precision="bf16", zero_stage=2, processes=8, log_every=5,
         ),
         judge=Judge(samples=32, pass_at=(1, 8, 32)),
+        engine=ENGINE,
         judged_on="math_500",
         chat_template=chat_template,
         pad_token=pad_token,
         estimates=_ESTIMATES,
         cluster=Cluster(
-            accelerator="nvidia.com/gpu", cpus=8, memory_gib=32, shared_memory_gib=16, scratch_gib=200, hours=72
+            accelerator="nvidia.com/gpu", cpus=8, memory_gib=96, shared_memory_gib=16, scratch_gib=200, hours=72
         ),
     )  # fmt: skip
 
 
 def _train(steps: int, batch_size: int, micro_batch: int) -> TrainConfig:
-    """Both players': AdamW at a constant 1e-6, decay .01, no warm-up, clipped at 1; 8 GPUs."""
+    """Both players': AdamW at a constant 1e-6, decay .01, no warm-up, clipped at 1; 4 GPUs beside the engines'."""
     return TrainConfig(
         steps=steps, batch_size=batch_size, micro_batch=micro_batch, learning_rate=1e-6, betas=(0.9, 0.999),
-        weight_decay=0.01, warmup_steps=0, decay="constant", clip=1.0, precision="bf16", zero_stage=2, processes=8,
+        weight_decay=0.01, warmup_steps=0, decay="constant", clip=1.0, precision="bf16", zero_stage=2, processes=4,
         log_every=1,
     )  # fmt: skip
 
