@@ -40,6 +40,11 @@ class ArmOnSet(Contract):
     by_seed: tuple[float, ...] = Field(min_length=1, description="avg@n of each repetition")
     over_seeds: Share | None = Field(description="the same mean; Student's interval over repetitions; None for one")
     greedy: float = Field(ge=0, le=1, description="right at temperature 0, mean over repetitions")
+    kept: Share | None = Field(
+        default=None,
+        description="what is not forgotten: of the problems that the base solves greedily, those that the arm solves; "
+        "mean over repetitions; interval over problems. None for the base, and where it solves none",
+    )
     against: dict[str, Difference] = Field(
         description="avg@n less that of another arm in the same repetitions; interval over problems, paired"
     )
@@ -61,6 +66,7 @@ class ArmTable(Contract):
     """The comparison: a row per arm."""
 
     seeds: tuple[int, ...]
+    files: dict[str, str] = Field(default_factory=dict, description="set -> SHA-256 of its problems")
     bimodality_before: float | None = Field(description="of the base, on the same training chats")
     entropy_before: float | None
     rows: dict[str, ArmRow]

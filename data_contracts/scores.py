@@ -27,6 +27,7 @@ class SetScores(Contract):
     cut: float = Field(ge=0, le=1, description="share of the samples that did not end within max_tokens")
     tokens: float = Field(ge=0, description="mean length of a sample")
     right: tuple[int, ...] = Field(default=(), description="right samples of each problem; () if they were not kept")
+    greedy_right: tuple[bool, ...] = Field(default=(), description="of each problem; () if they were not kept")
 
 
 class Scores(Contract):
