@@ -137,9 +137,10 @@ def sample(
 
 
 def judged_sets(ws: Workspace) -> dict[str, Path]:
-    """The files of problems that models are judged by: all but those that are trained on."""
+    """The files of problems that models are judged by: all but what is trained on; `test` leads."""
     names = [o.path.removesuffix(".jsonl") for o in ws.inputs["problems"].objects]
-    return {name: ws.fetch("problems", f"{name}.jsonl") for name in names if name not in NOT_JUDGED}
+    judged = sorted((name for name in names if name not in NOT_JUDGED), key=lambda name: name != "test")
+    return {name: ws.fetch("problems", f"{name}.jsonl") for name in judged}
 
 
 def repeated(repetition: str) -> str:

@@ -94,14 +94,19 @@ def curves(
         style: Any = (0, (4, 3)) if line.dashed else "-"
         axes.plot(x, y, color=SERIES[i % len(SERIES)], label=line.label, linewidth=1.6, linestyle=style)
     if log_y and positive:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("")
+        _logarithmic(axes)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     if len(lines) > 1:
         axes.legend(fontsize=9, labelcolor=INK)
     return _svg(figure, f"{y_label} over {x_label}")
+
+
+def _logarithmic(axes: Any) -> None:
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}" if high < 10 * low else "")  # within a decade there is hardly a major tick
 
 
 @_styled
@@ -129,7 +134,7 @@ def intervals(values: Sequence[Interval], x_label: str) -> Svg:
 
 
 @_styled
-def small_multiples(panels: Mapping[str, Sequence[Curve]], x_label: str, columns: int = 4) -> Svg:
+def small_multiples(panels: Mapping[str, Sequence[Curve]], x_label: str, columns: int = 4, log_y: bool = False) -> Svg:
     """One small chart per panel, sharing the x axis: the dimensions of an action chunk, for example."""
     rows = math.ceil(len(panels) / columns)
     figure = _new_figure(7.6, 1.45 * rows + 0.35)
@@ -142,6 +147,8 @@ def small_multiples(panels: Mapping[str, Sequence[Curve]], x_label: str, columns
             axes.plot(*line.finite(), color=SERIES[i % len(SERIES)], linewidth=1.2, label=line.label, linestyle=style)
         axes.set_title(_short(title, 22), fontsize=9)
         axes.tick_params(labelsize=7)
+        if log_y:
+            _logarithmic(axes)
     for axes in grid[-1]:
         axes.set_xlabel(x_label, fontsize=8)
     handles, labels = grid.flat[0].get_legend_handles_labels()

@@ -8,7 +8,19 @@ from components.store.api import Store
 from components.telemetry import report as page
 from pipelines import runs
 from pipelines.estimate import spoken
-from pipelines.report import arms, cost, data, evaluation, language, lineage, r_zero, release, stages, training
+from pipelines.report import (
+    arms,
+    cost,
+    data,
+    evaluation,
+    language,
+    lineage,
+    r_zero,
+    release,
+    rollouts,
+    stages,
+    training,
+)
 from pipelines.report.reading import Reader
 
 _TONES: dict[str, page.Tone] = {"succeeded": "good", "failed": "bad", "running": "busy"}
@@ -19,10 +31,11 @@ def assemble(store: Store, run: runs.Run) -> page.Report:
     reader = Reader(store, run)
     sections = [
         *stages.sections(reader),
+        *arms.sections(reader),
         *data.sections(reader),
         *training.sections(reader),
+        *rollouts.sections(reader),
         *evaluation.sections(reader),
-        *arms.sections(reader),
         *language.sections(reader),
         *r_zero.sections(reader),
         *release.sections(reader),

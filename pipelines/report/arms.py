@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.telemetry.charts import Interval, intervals
+import numpy as np
+
+from components.telemetry.charts import Interval, intervals, small_multiples
 from components.telemetry.report import Block, Figure, Row, Section, Table
-from data_contracts.arms import ArmOnSet, ArmRow, ArmTable, Difference
+from data_contracts.arms import ArmOnSet, ArmRow, ArmTable, Difference, Judged
+from data_contracts.scores import Share
+from pipelines.report.language import histogram
 from pipelines.report.reading import Reader
-from pipelines.report.token_classes import tables
+from pipelines.report.token_classes import JOINED, tables
 
 NAMES = {
-    "base": "Base", "sft": "SFT", "dft": "DFT", "iw_sft": "iw-SFT", "asft": "ASFT", "rft": "RFT (SFT, own answers)",
+    "base": "Base", "sft": "SFT", "dft": "DFT", "iw_sft": "iw-SFT", "asft": "ASFT", "rft": "RFT, own answers",
     "own_dft": "DFT, own answers", "dpo": "DPO, own answers",
     "grpo": "GRPO, online", "ppo": "PPO-style, online",
     "first": "Iteration 1", "second": "Iteration 2", "third": "Iteration 3", "untrained": "Base challenger",
@@ -21,7 +25,7 @@ NAMES = {
 
 def sections(reader: Reader) -> list[Section]:
     return [
-        Section("The arms side by side", _blocks(table), lead=_lead(table))
+        Section("The arms side by side", [*_blocks(table), *_probabilities(reader)], lead=_lead(table))
         for record in reader.holding("table.json")
         if (table := reader.parse(record, "table.json", ArmTable)) is not None
     ]
@@ -31,7 +35,8 @@ def _lead(table: ArmTable) -> str:
     return (
         f"Each arm was trained {len(table.seeds)} times from one base (seeds {', '.join(map(str, table.seeds))}). "
         "Intervals are of 95 %: over problems, what other problems would have shown; over seeds, what other trainings "
-        "would have. Differences are paired, problem by problem; one whose interval holds 0 is no finding."
+        "would have. Differences are paired, problem by problem; one whose interval holds 0 is no finding. Kept: of "
+        "the problems that the base solves greedily, those that the arm still does; what is missing is forgotten."
     )
 
 
@@ -41,15 +46,33 @@ def _blocks(table: ArmTable) -> list[Block]:
         rows = [(_name(arm), row.sets[name]) for arm, row in table.rows.items()]
         bars = [Interval(arm, s.mean.value, s.mean.low, s.mean.high) for arm, s in rows]
         label = "avg@n, right % (95 % interval over problems)"
-        blocks.append(Figure(intervals(bars, label), caption=f"{name}: {rows[0][1].problems} problems"))
-        others = list(dict.fromkeys(other for _, s in rows for other in s.against))
-        columns = ["Arm", "avg@n (over problems)", "Over seeds", "Each seed", "Greedy"]
+        judged_by = f"{name}: {rows[0][1].problems} problems, SHA-256 {table.files.get(name, 'unknown')}"
+        blocks.append(Figure(intervals(bars, label), caption=judged_by))
+        others = [arm for arm in table.rows if any(arm in s.against for _, s in rows)]
+        columns = ["Arm", "avg@n", "Over seeds", "Each seed", "Greedy", "Kept"]
         columns += [f"Against: {_name(other)}" for other in others]
         blocks.append(Table(columns, [_scores(arm, s, others) for arm, s in rows], caption=f"{name}, right %."))
     if table.bimodality_before is not None:
         blocks.append(_analysed(table))
         blocks += tables({_name(arm): row.classes for arm, row in table.rows.items()})
     return blocks
+
+
+def _probabilities(reader: Reader) -> list[Block]:
+    """A panel per arm: how probable the trained tokens were before, and are after, over all repetitions."""
+    judged = [j for record in reader.holding("arms.json") if (j := reader.parse(record, "arms.json", Judged))]
+    panels = {}
+    for arm in judged[0].arms if judged else ():
+        analysed = [t for j in judged if arm in j.arms and (t := j.arms[arm].tokens) is not None]
+        if analysed:
+            edges = analysed[0].bins
+            before, after = (np.sum([getattr(t, when) for t in analysed], axis=0) for when in ("before", "after"))
+            panels[_name(arm)] = [histogram("before", edges, before, dashed=True), histogram("after", edges, after)]
+    if not panels:
+        return []
+    caption = "Share of the trained tokens by their probability: the base's, and after each training."
+    chart = small_multiples(panels, "probability of the token", columns=3, log_y=True)
+    return [Figure(chart, wide=True, caption=caption)]
 
 
 def _analysed(table: ArmTable) -> Block:
@@ -61,16 +84,16 @@ def _analysed(table: ArmTable) -> Block:
 
 
 def _scores(arm: str, s: ArmOnSet, others: Sequence[str]) -> Row:
-    over_seeds = f"{_percent(s.over_seeds.low)}–{_percent(s.over_seeds.high)}" if s.over_seeds else ""
     return [
-        arm, f"{100 * s.mean.value:.1f} ({_percent(s.mean.low)}–{_percent(s.mean.high)})", over_seeds,
+        arm, f"{100 * s.mean.value:.1f}{_interval(s.mean)}", _interval(s.over_seeds).strip(" ()"),
         ", ".join(f"{100 * share:.1f}" for share in s.by_seed), f"{100 * s.greedy:.1f}",
+        f"{100 * s.kept.value:.0f}{_interval(s.kept)}" if s.kept else "",
         *(_difference(s.against.get(other)) for other in others),
     ]  # fmt: skip
 
 
 def _difference(d: Difference | None) -> str:
-    return f"{100 * d.value:+.1f} ({100 * d.low:+.1f} … {100 * d.high:+.1f})" if d else ""
+    return f"{100 * d.value:+.1f} ({100 * d.low:+.1f}{JOINED}…{JOINED}{100 * d.high:+.1f})" if d else ""
 
 
 def _tokens(arm: str, row: ArmRow) -> Row:
@@ -79,8 +102,8 @@ def _tokens(arm: str, row: ArmRow) -> Row:
     return [arm, *known, f"{row.tokens:.0f}", f"{100 * row.unboxed:.0f} %"]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"
+def _interval(share: Share | None) -> str:
+    return f" ({100 * share.low:.0f}{JOINED}–{JOINED}{100 * share.high:.0f})" if share else ""
 
 
 def _name(arm: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from components.dft.checks import MOSTLY_BARE
@@ -105,8 +105,8 @@ def _tokens(reader: Reader) -> list[Section]:
     if not found:
         return []
     first = found[0][1]
-    lines = [_histogram("Base", first.bins, first.before)]
-    lines += [_histogram(arm, analysis.bins, analysis.after) for arm, analysis in found]
+    lines = [histogram("Base", first.bins, first.before)]
+    lines += [histogram(arm, analysis.bins, analysis.after) for arm, analysis in found]
     rows: list[Row] = [
         [
             arm, f"{a.bimodality_before:.3f}", f"{a.bimodality_after:.3f}", f"{100 * a.low_after:.1f} %",
@@ -127,10 +127,11 @@ def _tokens(reader: Reader) -> list[Section]:
     return [Section("What the trainings did to their tokens", blocks)]
 
 
-def _histogram(arm: str, bins: tuple[float, ...], counts: tuple[int, ...]) -> Curve:
+def histogram(label: str, bins: Sequence[float], counts: Sequence[int], dashed: bool = False) -> Curve:
+    """Shares of all tokens over the middles of their bins; an empty bin as half a token, for a logarithmic axis."""
     total = max(1, sum(counts))
     middles = [(low + high) / 2 for low, high in pairwise(bins)]
-    return Curve(arm, middles, [max(n, 0.5) / total for n in counts])
+    return Curve(label, middles, [max(n, 0.5) / total for n in counts], dashed)
 
 
 def _falling(arm: str, analysis: TokenAnalysis) -> Details:

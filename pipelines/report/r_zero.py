@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from pydantic import ValidationError
-
-from components.store.errors import OrreryError
-from components.telemetry.charts import Curve, Interval, curves, intervals, small_multiples
+from components.telemetry.charts import Curve, Interval, curves, intervals
 from components.telemetry.report import Block, Details, Figure, Row, Section, Table, Text, Verdict
 from data_contracts.lineage import StageRecord
 from data_contracts.r_zero import Audit, LabelSummary, PoolSummary, Selection
-from data_contracts.rollouts import Example, RolloutSummary
+from pipelines.report import rollouts
 from pipelines.report.reading import Reader
-
-Rollouts = list[RolloutSummary]
-ROLLOUT_CURVES: dict[str, Callable[[RolloutSummary], float | None]] = {
-    "Reward": lambda r: r.reward,
-    "Uncertainty of the solver": lambda r: r.of_task.get("uncertainty"),
-    "Share of its cluster": lambda r: r.of_task.get("repetition"),
-    "Proper questions": lambda r: r.of_task.get("proper"),
-    "Groups that teach": lambda r: r.informative,
-    "Tokens": lambda r: r.tokens,
-}
 
 
 def sections(reader: Reader) -> list[Section]:
@@ -86,7 +73,7 @@ def _curriculum(reader: Reader) -> Iterator[Block]:
     for name, summary in labelled:
         refused = pools[name].refused if name in pools else {}
         told = ", ".join(f"{count} {code}" for code, count in refused.items()) or "none"
-        yield Details(f"Questions {name}", [Text(f"Refused: {told}."), _examples(summary.examples)])
+        yield Details(f"Questions {name}", [Text(f"Refused: {told}."), rollouts.examples(summary.examples)])
 
 
 def _votes(name: str, summary: LabelSummary) -> Curve:
@@ -111,40 +98,15 @@ def _right(audit: Audit) -> str:
 
 def _training(reader: Reader) -> Iterator[Block]:
     for player in ("challenger", "solver"):
-        found = [
-            (_iteration(record), rollouts)
+        found = {
+            _iteration(record): record
             for record in reader.holding("rollouts.jsonl")
-            if record.stage.startswith(f"r_zero.{player}-") and (rollouts := _rollouts(reader, record))
-        ]
-        panels = {
-            title: lines
-            for title, value in ROLLOUT_CURVES.items()
-            if (lines := [line for name, rollouts in found if (line := _curve(name, rollouts, value)).y])
+            if record.stage.startswith(f"r_zero.{player}-")
         }
-        if panels:
-            yield Figure(
-                small_multiples(panels, "rollout", columns=3), wide=True,
-                caption=f"The {player}'s rollouts in each iteration: means of the batch.",
-            )  # fmt: skip
-        for name, rollouts in found:
-            yield Details(f"What the {player} wrote, iteration {name}", [_examples(rollouts[-1].examples)])
-
-
-def _rollouts(reader: Reader, record: StageRecord) -> Rollouts:
-    try:
-        lines = reader.read(record, "rollouts.jsonl").splitlines()
-        return [RolloutSummary.model_validate_json(line) for line in lines]
-    except (ValidationError, OrreryError, KeyError):
-        return []
-
-
-def _curve(name: str, rollouts: Rollouts, value: Callable[[RolloutSummary], float | None]) -> Curve:
-    points = [(r.rollout, found) for r in rollouts if (found := value(r)) is not None]
-    return Curve(name, [x for x, _ in points], [y for _, y in points])
-
-
-def _examples(examples: tuple[Example, ...]) -> Table:
-    return Table(["Text", ""], [[example.text, example.note] for example in examples])
+        yield from rollouts.curves(reader, found, f"The {player}'s rollouts in each iteration: means of the batch.")
+        yield from rollouts.written(
+            reader, {f"What the {player} wrote, iteration {name}": record for name, record in found.items()}
+        )
 
 
 def _iteration(record: StageRecord) -> str:

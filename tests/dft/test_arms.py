@@ -15,11 +15,11 @@ from data_contracts.scores import SetScores, Share
 ANY = Share(value=0.5, low=0.0, high=1.0)
 
 
-def trained(*right: int, samples: int = 4) -> Trained:
+def trained(*right: int, samples: int = 4, greedy: tuple[bool, ...] = ()) -> Trained:
     mean = sum(right) / samples / len(right)
     scores = SetScores(
         problems=len(right), samples=samples, greedy=ANY, mean=Share(value=mean, low=0, high=1), pass_at={1: mean},
-        unboxed=0, cut=0, tokens=9, right=right,
+        unboxed=0, cut=0, tokens=9, right=right, greedy_right=greedy,
     )  # fmt: skip
     return Trained(model="m", sets={"test": scores})
 
@@ -55,6 +55,21 @@ def test_three_trainings_say_little_of_a_fourth() -> None:
     """Breaks if the normal quantile were taken: with two degrees of freedom Student's is more than twice as large."""
     share = student([0.4, 0.5, 0.6])
     assert (share.low, share.high) == pytest.approx((0.5 - 0.2484, 0.5 + 0.2484), abs=1e-3)
+
+
+def test_what_the_base_could_do_and_an_arm_can_not_is_forgotten() -> None:
+    """Breaks if a gain elsewhere hid a loss: an arm may rise on average and still unlearn what its base could do."""
+    base = trained(4, 4, 4, 0, 0, greedy=(True, True, True, False, False))
+    arms = [trained(4, 4, 0, 4, 4, greedy=(True, True, solved, True, True)) for solved in (False, True)]
+    found = table([judged(s, base=base, sft=arm) for s, arm in enumerate(arms)])
+    kept = found.rows["sft"].sets["test"].kept
+    assert kept is not None
+    assert kept.value == pytest.approx((1 + 1 + 0.5) / 3)
+    assert kept.low < kept.value < kept.high
+    assert found.rows["base"].sets["test"].kept is None
+    assert found.files == {"test": "p"}
+    nothing = trained(0, greedy=(False,))
+    assert table([judged(0, base=nothing, sft=nothing)]).rows["sft"].sets["test"].kept is None
 
 
 def test_repetitions_judged_by_other_problems_are_no_repetitions() -> None:

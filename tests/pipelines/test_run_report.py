@@ -23,6 +23,7 @@ from data_contracts.lineage import Kind, RunRecord, StageRecord
 from data_contracts.reasons import Finding
 from data_contracts.release import Decision, Rule
 from data_contracts.report import EpisodeVerdict, Summary, ValidationReport
+from data_contracts.rollouts import Example, RolloutSummary
 from data_contracts.scores import ClassChange, Mean, Scores, SetScores, Share, TokenAnalysis
 from pipelines import runs
 from pipelines.report import assemble, publish
@@ -267,6 +268,7 @@ def on_set(value: float, against_sft: Difference | None) -> ArmRow:
     share = Share(value=value, low=value - 0.1, high=value + 0.1)
     scores = ArmOnSet(
         problems=200, mean=share, by_seed=(value - 0.01, value + 0.01), over_seeds=share, greedy=value,
+        kept=Share(value=0.75, low=0.625, high=0.875) if against_sft else None,
         against={"sft": against_sft} if against_sft else {},
     )  # fmt: skip
     return ArmRow(sets={"test": scores}, unboxed=0.01, tokens=20, bimodality=0.95, entropy=None, distance=0.01)
@@ -276,13 +278,41 @@ def test_the_papers_table_says_what_is_no_finding(loop: Loop) -> None:
     """Breaks if a difference lost its sign or its interval, or an arm its row: readers would take noise for a gain."""
     worse = Difference(value=-0.025, low=-0.061, high=0.011)
     table = ArmTable(
-        seeds=(0, 1), bimodality_before=0.91, entropy_before=0.3,
+        seeds=(0, 1), files={"test": "f" * 64}, bimodality_before=0.91, entropy_before=0.3,
         rows={"sft": on_set(0.5, None), "own_dft": on_set(0.475, worse)},
     )  # fmt: skip
     loop.stage("dft.table", "evaluations", {"table.json": table.model_dump_json().encode()}, "dft_paper")
     html = render(assemble(loop.store, loop.finish("dft_paper")))
     row = html[html.index("DFT, own answers</td>") :][:600]
-    assert "47.5 (38–57)" in row
+    assert "47.5 (38\u2060–\u206057)" in row
     assert "46.5, 48.5" in row
-    assert "-2.5 (-6.1 … +1.1)" in row
+    assert "-2.5 (-6.1\u2060…\u2060+1.1)" in row
+    assert "75 (62\u2060–\u206088)" in row, "what it kept of what the base could do"
+    assert f"test: 200 problems, SHA-256 {'f' * 64}" in html
     assert "bimodality 0.910, entropy 0.300" in html
+
+
+def test_what_online_arms_earned_is_drawn_seed_by_seed(loop: Loop) -> None:
+    """Breaks if a run said that GRPO ends where it does, but not whether it rose, or how far it went from its start."""
+    for seed in (0, 1):
+        lines = [
+            RolloutSummary(rollout=i, seconds=1, reward=0.25 * i, informative=0.5, tokens=9, cut=0,
+                           examples=(Example(text=HOSTILE, note=f"reward of seed {seed}"),))
+            for i in range(3)
+        ]  # fmt: skip
+        losses = [{"step": 2 * i, "loss": 0.1, "kl": 0.01 * i, "reward": 0.5} for i in (1, 2, 3)]
+        loop.stage(
+            f"dft.grpo-{seed}", "models",
+            {"rollouts.jsonl": "\n".join(line.model_dump_json() for line in lines).encode(),
+             "losses.jsonl": "\n".join(map(json.dumps, losses)).encode()},
+            "dft_paper",
+        )  # fmt: skip
+    html = render(assemble(loop.store, loop.finish("dft_paper")))
+    section = html[html.rindex("Online: what the arms earned") :]
+    chart = section[section.index("<svg") : section.index("</svg>")]
+    for title in ("Reward", "Groups that teach", "Tokens", "KL from the start", "rollout"):
+        assert f">{title}<" in chart
+    assert "What GRPO wrote last" in section
+    assert "reward of seed 1" in section
+    assert "<script>alert" not in html
+    assert "2 trainings of 6 steps" in html, "one chart for trainings that repeat each other"
