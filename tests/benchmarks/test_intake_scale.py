@@ -6,6 +6,7 @@ import base64
 import multiprocessing
 import resource
 import tarfile
+import tempfile
 import time
 import tracemalloc
 from pathlib import Path
@@ -16,11 +17,14 @@ import pytest
 
 from components.agibot import blob as blob_module
 from components.agibot.blob import Blob
+from components.agibot.config import IntakeConfig
 from components.agibot.contract import check_contract
 from components.agibot.copies import POINTS
 from components.agibot.examine import Examined
 from components.agibot.join import decide
 from components.agibot.page import intake_page
+from components.agibot.part import COLUMNS, with_forms
+from components.agibot.statistics import Sketches, add, merge, read_sketches, write_sketches
 from components.agibot.stored import index_of
 from components.agibot.validate import make_settings, report
 from components.store.open import open_store
@@ -32,6 +36,7 @@ from .conftest import Table
 MEMBERS = 10_000
 LARGEST_SHARE_READ = 0.01
 EPISODES = 100_000
+SHARD = IntakeConfig().shard
 MOST_SECONDS, MOST_BYTES, MOST_GROWTH = 180.0, 4 << 30, 12.0
 
 
@@ -111,8 +116,10 @@ def apart(count: int) -> tuple[dict[str, int], float, dict[str, float], int]:
 
 
 def measured(count: int) -> tuple[dict[str, int], float, dict[str, float], int]:
-    dataset_level(100)  # imports
-    found, seconds, steps = dataset_level(count)
+    with tempfile.TemporaryDirectory() as folder:
+        sums = shard_sums(Path(folder))
+        dataset_level(100, sums)  # imports
+        found, seconds, steps = dataset_level(count, sums)
     return found, seconds, steps, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
@@ -123,12 +130,12 @@ class Records:
         self.examined = examined
 
 
-def dataset_level(count: int) -> tuple[dict[str, int], float, dict[str, float]]:
+def dataset_level(count: int, sums: list[Path]) -> tuple[dict[str, int], float, dict[str, float]]:
     """Reasons found, CPU seconds in all and by step, for `count` episodes."""
     settings = make_settings("agibot_g1", ("head_color",), True, True)
     episodes = synthetic(count)
     old, new = episodes[: count // 2], episodes[count // 2 :]
-    parts: Any = [Records(new[n : n + 500]) for n in range(0, len(new), 500)]
+    parts: Any = [Records(new[n : n + SHARD]) for n in range(0, len(new), SHARD)]
     steps: dict[str, float] = {}
 
     def step(name: str, call: Any) -> Any:
@@ -139,14 +146,38 @@ def dataset_level(count: int) -> tuple[dict[str, int], float, dict[str, float]]:
 
     joined = step("join and duplicates", lambda: decide(parts, old, settings))
     whole = [*old, *joined.examined]
-    step("contract suite", lambda: check_contract(whole))
+    step("contract suite, every episode", lambda: check_contract(whole))
+    judged = step("contract suite, drift too", lambda: check_contract(joined.examined, old))
+    drift = [o for o in judged.outcomes if "from the last version" in o.expectation]
+    assert drift, "the suite has no expectation of drift"
+    assert count <= 100 or {o.passed for o in drift} == {True}, "drift was judged, and there is none"
+    step("statistics of the shards", lambda: add_up(sums, len(parts)))
     document = step("report", lambda: report("raw/x/0", whole, settings))
-    step("statistics and page", lambda: intake_page("raw/x/0", whole, settings))
+    step("distributions and page", lambda: intake_page("raw/x/0", whole, settings))
     before, after = manifest(old, document), manifest([*old, *(e for e, _ in joined.kept)], document)
     found = step("difference", lambda: changes(before, document, after, document))
     assert len(found.added) == len(joined.kept)
     codes = [f.code for e in joined.examined for f in e.findings]
     return {code: codes.count(code) for code in set(codes)}, sum(steps.values()), steps
+
+
+def shard_sums(folder: Path) -> list[Path]:
+    """What eight shards know of their rows: joints of many ranges, so that adding them up widens histograms."""
+    rng, files = np.random.default_rng(1), [folder / f"{number}.npz" for number in range(8)]
+    for number, file in enumerate(files):
+        columns = {name: rng.normal(0, 1 + number / 8, (2000, 16)).astype(np.float32) for name in COLUMNS}
+        sketches: Sketches = {}
+        add(sketches, with_forms(columns, 4))
+        write_sketches(file, sketches, {})
+    return files
+
+
+def add_up(sums: list[Path], shards: int) -> dict[str, Any]:
+    """The statistics of so many shards, read and added up as the join does it."""
+    found: Sketches = {}
+    for number in range(shards):
+        merge(found, read_sketches(sums[number % len(sums)])[0])
+    return {name: sketch.summary() for name, sketch in found.items()}
 
 
 def manifest(episodes: list[Examined], document: Any) -> DatasetManifest:
