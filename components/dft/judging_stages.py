@@ -7,19 +7,28 @@ from collections.abc import Mapping
 from components.dft.config import AnalyseStageConfig, ArmsStageConfig, EvaluateStageConfig, TableStageConfig
 from components.dft.data_stages import SAMPLING_SOURCES, judged_sets, repeated
 from components.store.api import Store
+from components.store.records import find_record
 from components.store.stage import Workspace, run_stage
 from data_contracts.lineage import Metric, StageRecord
+from data_contracts.scores import Scores
+
+BESIDE_WEIGHTS = ("losses.jsonl", "rollouts.jsonl", "selection.json")
+"""What a model's folder also holds: of how it was made."""
 
 
 def evaluate(
     store: Store, config: EvaluateStageConfig, seed: int, model: StageRecord, problems: StageRecord
 ) -> StageRecord:
-    """Sample held-out problems with vLLM and grade every sample."""
+    """Sample held-out problems with vLLM and grade every sample; a copy of a model that was judged so already has its
+    scores."""
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.dft.evaluate import evaluate
 
-        scores = evaluate(config, ws.fetch_tree("model"), model.version, judged_sets(ws), seed, ws.scratch, ws.out)
+        if known := _known_scores(store, config, seed, model, problems):
+            scores = _hand_on(ws, known, model.version)
+        else:
+            scores = evaluate(config, ws.fetch_tree("model"), model.version, judged_sets(ws), seed, ws.scratch, ws.out)
         metrics: dict[str, Metric] = {}
         for name, found in scores.sets.items():
             for kind, share in (("greedy", found.greedy), ("mean", found.mean)):
@@ -32,6 +41,41 @@ def evaluate(
         inputs={"model": model, "problems": problems}, config=config, seed=seed, build=build,
         sources=("components/dft/evaluate.py", *SAMPLING_SOURCES),
     )  # fmt: skip
+
+
+def _known_scores(
+    store: Store, config: EvaluateStageConfig, seed: int, model: StageRecord, problems: StageRecord
+) -> StageRecord | None:
+    """An evaluation among what the model was made from, that judged the same weights by the same problems in the same
+    way: R-Zero's best iteration was judged to be chosen."""
+    asked = (config.model_dump(mode="json"), seed, problems.fingerprint)
+    for ref in model.inputs.values():
+        if not ref.stage.startswith("dft.evaluate-"):
+            continue
+        found = find_record(store, ref.prefix)
+        if found is None or asked != (found.config, found.seed, found.inputs["problems"].fingerprint):
+            continue
+        judged = find_record(store, found.inputs["model"].prefix)
+        if judged is not None and _sampled_from(judged) == _sampled_from(model):
+            return found
+    return None
+
+
+def _sampled_from(model: StageRecord) -> set[tuple[str, str]]:
+    """What an engine reads of a model: weights, tokenizer, templates, each with its hash."""
+    return {(o.path, o.sha256) for o in model.objects if o.path not in BESIDE_WEIGHTS}
+
+
+def _hand_on(ws: Workspace, known: StageRecord, version: str) -> Scores:
+    """The known scores under the copy's version, and the samples as they lie there."""
+    for ref in known.objects:
+        if ref.path != "scores.json":
+            ws.refer(ref.path, known.key_of(ref), ref.size, ref.sha256)
+    ref = known.object("scores.json")
+    found = Scores.model_validate_json(ws.store.read(known.key_of(ref), ref.sha256))
+    scores = found.model_copy(update={"model": version})
+    (ws.out / "scores.json").write_text(scores.model_dump_json(indent=1))
+    return scores
 
 
 def analyse(
