@@ -10,7 +10,6 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from components.store.code import COMPILED_FROM, folder_fingerprints
 from data_contracts.base import canonical_json
 from pipelines.catalog import Pipeline
 from pipelines.placement import place
@@ -27,25 +26,37 @@ def compile_to(pipeline: Pipeline, recipe: Recipe, folder: Path) -> tuple[Path, 
     The recipe's configurations are the parameters' defaults; a run may still give others.
     """
     from kfp import compiler
-    from kfp.compiler.compiler_utils import KubernetesManifestOptions
 
     made = placed(pipeline.load(), recipe)
     upload, manifest = folder / f"{pipeline.name}.yaml", folder / KUBERNETES / f"{pipeline.name}.yaml"
     _write(upload, lambda path: compiler.Compiler().compile(made, path))
-    name = made.pipeline_spec.pipeline_info.name
-    options = KubernetesManifestOptions(
-        pipeline_name=name,
-        pipeline_version_name=f"{name}-{hashlib.sha256(upload.read_bytes()).hexdigest()[:12]}",
-        namespace="orrery",
-        include_pipeline_manifest=True,
-    )
-    _write(
-        manifest,
-        lambda path: compiler.Compiler().compile(
-            made, path, kubernetes_manifest_format=True, kubernetes_manifest_options=options
-        ),
-    )
+    _write(manifest, lambda path: Path(path).write_text(_objects(upload.read_bytes(), made)))
     return upload, manifest
+
+
+def _objects(uploaded: bytes, made: Any) -> str:
+    """The Pipeline and its PipelineVersion, as `kubernetes_manifest_format` of KFP's compiler has them. That would
+    compile and write all of it once more, which takes as long again."""
+    import yaml
+    from google.protobuf.json_format import MessageToDict
+
+    info = made.pipeline_spec.pipeline_info
+    told = {"description": made.description} if made.description else {}
+    specs = {"pipelineSpec": MessageToDict(made.pipeline_spec), "platformSpec": MessageToDict(made.platform_spec)}
+    version = {"pipelineName": info.name, **specs}
+    objects = [
+        {
+            "apiVersion": "pipelines.kubeflow.org/v2beta1",
+            "kind": kind,
+            "metadata": {"name": name, "namespace": "orrery"},
+            "spec": {"displayName": name, **told, **more},
+        }
+        for kind, name, more in (
+            ("Pipeline", info.name, {}),
+            ("PipelineVersion", f"{info.name}-{hashlib.sha256(uploaded).hexdigest()[:12]}", version),
+        )
+    ]
+    return yaml.dump_all(objects, Dumper=yaml.CSafeDumper, sort_keys=True)
 
 
 def placed(graph: Any, recipe: Recipe) -> Any:
@@ -62,9 +73,7 @@ def placed(graph: Any, recipe: Recipe) -> Any:
     def traced(*arguments: Any) -> Any:
         outputs = graph.pipeline_func(**{p.name: a for p, a in zip(parameters, arguments, strict=True)})
         for task in Context.get_default_pipeline().tasks.values():
-            place(task, recipe)
-            task.set_env_variable("ORRERY_PIPELINE", info.name.replace("-", "_"))
-            task.set_env_variable(COMPILED_FROM, canonical_json(folder_fingerprints()))
+            place(task, recipe, info.name.replace("-", "_"))
         return outputs
 
     info = graph.pipeline_spec.pipeline_info

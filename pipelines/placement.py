@@ -13,6 +13,7 @@ from components.images import image
 from components.language.engine_config import EngineConfig
 from components.launcher.train import PLACEMENT
 from components.store.access import KEY_FILE, SECRET_FILE
+from components.store.code import COMPILED_FROM, folder_fingerprints
 from components.store.cost import BUDGET, SHARE
 from components.store.errors import ConfigurationError
 from components.training.config import TrainConfig
@@ -82,8 +83,9 @@ ROLES = {
 """Whose credentials a component gets: its role in `components.store.access`."""
 
 
-def place(task: PipelineTask, recipe: Recipe) -> None:
-    """Ask for what `recipe.cluster` says, for as many processes as the task's stage starts.
+def place(task: PipelineTask, recipe: Recipe, pipeline: str) -> None:
+    """Tell a task of `pipeline` where it is, and ask for what `recipe.cluster` says, for as many processes as its stage
+    starts.
 
     Raises ConfigurationError for a component whose role is not known.
     """
@@ -99,7 +101,6 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     task.set_cpu_request(f"{cluster.cpus * own:g}")
     task.set_memory_request(_whole(memory)).set_memory_limit(_whole(memory))
     task.set_retry(cluster.retries, f"{cluster.retry_seconds}s", 2.0, "3600s")
-    task.set_env_variable("ORRERY_IMAGE", task.container_spec.image)
     kubernetes.use_field_path_as_env(task, "ORRERY_RUN", RUN_ID)
     kubernetes.set_timeout(task, int(cluster.hours * 3600))
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
@@ -109,17 +110,22 @@ def place(task: PipelineTask, recipe: Recipe) -> None:
     kubernetes.use_config_map_as_env(task, "store", {"MINIO_ENDPOINT": "MINIO_ENDPOINT"}, optional=True)
     keys = {KEY_FILE: "AWS_ACCESS_KEY_ID", SECRET_FILE: "AWS_SECRET_ACCESS_KEY"}
     kubernetes.use_secret_as_env(task, f"store-{role}", keys, optional=True)
-    task.set_env_variable("ORRERY_ROLE", role)
-    task.set_env_variable("HOME", "/tmp")  # the one place that a step may write, whoever built its image
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=f"{cluster.scratch_gib:g}Gi")
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=f"{cluster.shared_memory_gib:g}Gi")
     samples = role == "evaluation" or task.container_spec.image == image("rollout")
     gpus = (ranks + engine_gpus(config) or 1) if cluster.accelerator and (ranks or samples) else 0
-    task.set_env_variable(SHARE, canonical_json(Share(cpus=cluster.cpus * count, gpus=gpus)))
-    task.set_env_variable(BUDGET, canonical_json(recipe.budget()))
-    if apart:
-        task.set_env_variable(PLACEMENT, canonical_json(apart))
-    elif gpus:
+    task.container_spec.env = {
+        **(task.container_spec.env or {}),  # `set_env_variable` looks through the whole stack, each time
+        "ORRERY_PIPELINE": pipeline,
+        "ORRERY_IMAGE": task.container_spec.image,
+        "ORRERY_ROLE": role,
+        "HOME": "/tmp",  # the one place where a step may write, whoever built its image
+        SHARE: canonical_json(Share(cpus=cluster.cpus * count, gpus=gpus)),
+        BUDGET: canonical_json(recipe.budget()),
+        COMPILED_FROM: canonical_json(folder_fingerprints()),
+        **({PLACEMENT: canonical_json(apart)} if apart else {}),
+    }
+    if gpus and not apart:
         task.set_accelerator_type(cluster.accelerator).set_accelerator_limit(gpus)
         kubernetes.add_toleration(task, key=cluster.accelerator, operator="Exists", effect="NoSchedule")
 

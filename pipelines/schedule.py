@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from components.store.errors import ConfigurationError
 from pipelines.catalog import Pipeline
 from pipelines.kfp_cluster import (
-    ACCOUNT,
     EXPERIMENT,
     ClusterError,
+    account_of,
     host_of,
     namespace_of,
     parameters,
@@ -97,7 +97,6 @@ def create(
     given: Mapping[str, str],
     cron: str,
     name: str,
-    account: str = ACCOUNT,
 ) -> Schedule:
     """Let `pipeline` run by `cron`: one run at a time, and none for the times that were missed.
 
@@ -113,7 +112,7 @@ def create(
         made = client.create_recurring_run(
             experiment.experiment_id, name, cron_expression=cron, max_concurrency=1, no_catchup=True, params=values,
             pipeline_id=version.pipeline_id, version_id=version.version_id, enable_caching=False,
-            service_account=account, description=pipeline.summary,
+            service_account=account_of(client), description=pipeline.summary,
         )  # fmt: skip
     return _schedule(made)
 

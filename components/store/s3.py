@@ -338,7 +338,10 @@ def connection(url: str) -> tuple[str, str, str]:
     """Endpoint, access key and secret key from the environment. Raises ConfigurationError naming what is missing."""
     endpoint = os.environ.get("MINIO_ENDPOINT") or os.environ.get("AWS_ENDPOINT_URL") or ""
     if not endpoint:
-        raise ConfigurationError(f"{url} needs MinIO's address: set MINIO_ENDPOINT, for example http://minio:9000")
+        raise ConfigurationError(
+            f"{url} needs MinIO's address: set MINIO_ENDPOINT, for example http://minio:9000"
+            + _in_a_step("ConfigMap store with the entry MINIO_ENDPOINT")
+        )
     if "://" not in endpoint:
         endpoint = f"http://{endpoint}"
     if not re.fullmatch(r"https?://[^/\s@?#]+/?", endpoint):
@@ -347,5 +350,14 @@ def connection(url: str) -> tuple[str, str, str]:
         )
     keys = [os.environ.get(name, "") for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
     if not all(keys):
-        raise ConfigurationError(f"{url} needs credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        raise ConfigurationError(
+            f"{url} needs credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            + _in_a_step("Secret store-{role} with the entries access-key-id and secret-access-key")
+        )
     return endpoint.rstrip("/"), keys[0], keys[1]
+
+
+def _in_a_step(what: str) -> str:
+    """Where a pipeline's step on a cluster, which nobody can set a variable for, has it from."""
+    role = os.environ.get("ORRERY_ROLE")
+    return f"; its step has them from the {what.format(role=role)} in its namespace: make that" if role else ""

@@ -44,10 +44,12 @@ STAGE1_ON_GPUS: Document = {
         },
     },
     "env": [
+        {"name": "ORRERY_PIPELINE", "value": "ge_base"},
         {"name": "ORRERY_IMAGE", "value": image("trainer")},
+        {"name": "ORRERY_ROLE", "value": "training"},
+        {"name": "HOME", "value": "/tmp"},
         {"name": "ORRERY_SHARE", "value": '{"cpus":8.0,"gpus":4.0,"nodes":1}'},
         {"name": "ORRERY_BUDGET", "value": canonical_json(recipe("robots", "tiny", [BUDGET]).budget())},
-        {"name": "ORRERY_PIPELINE", "value": "ge_base"},
         {"name": "ORRERY_CODE", "value": canonical_json(folder_fingerprints())},
     ],
     "retryPolicy": {
@@ -63,7 +65,7 @@ STAGE1_ON_GPUS: Document = {
                 "configMapName": "store",
                 "configMapNameParameter": {"runtimeValue": {"constant": "store"}},
                 "keyToEnv": [{"configMapKey": "MINIO_ENDPOINT", "envVar": "MINIO_ENDPOINT"}],
-                "optional": False,
+                "optional": True,
             }
         ],
         "emptyDirMounts": [
@@ -79,7 +81,7 @@ STAGE1_ON_GPUS: Document = {
                     {"envVar": "AWS_ACCESS_KEY_ID", "secretKey": "access-key-id"},
                     {"envVar": "AWS_SECRET_ACCESS_KEY", "secretKey": "secret-access-key"},
                 ],
-                "optional": False,
+                "optional": True,
                 "secretName": "store-training",
                 "secretNameParameter": {"runtimeValue": {"constant": "store-training"}},
             }
