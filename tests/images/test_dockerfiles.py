@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,36 @@ def test_images_are_built_under_the_names_that_components_ask_for(tmp_path: Path
         patch.setenv("ORRERY_IMAGE_PREFIX", "registry.example/robots")
         named = {images.image(name).partition("@")[0]: f"images/{name}/Dockerfile" for name in images.names()}
     assert {_option(line, "--tag"): _option(line, "--file") for line in told} == named
+
+
+def test_a_pushed_image_is_pinned_by_the_registrys_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if components, compiled pipelines and manifests went on with whatever a tag means today."""
+    pinned = ("images/images.json", "manifests/base/kustomization.yaml", "manifests/training/kustomization.yaml")
+    for name in ("images/push.sh", "images/engine.sh", "images/data/Dockerfile", *pinned):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    digest = "sha256:" + 32 * "0a"
+    engine = tmp_path / "bin" / "podman"
+    engine.parent.mkdir()
+    engine.write_text(f'#!/bin/sh\n[ "$1" = info ] || echo {digest} >"$3"\n')  # push --digestfile FILE REFERENCE
+    engine.chmod(0o755)
+    (engine.parent / "docker").write_text("#!/bin/sh\nexit 1\n")  # a command without its daemon
+    (engine.parent / "docker").chmod(0o755)
+    environment = {"PATH": f"{engine.parent}:{os.environ['PATH']}", "ORRERY_IMAGE_PREFIX": "registry.example/robots"}
+    command = ["/bin/bash", str(tmp_path / "images/push.sh"), "data"]
+    subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+
+    monkeypatch.setattr(images, "IMAGES_FILE", tmp_path / "images/images.json")
+    images._images.cache_clear()
+    try:
+        assert images.image("data").endswith(f"@{digest}")
+        assert "@" not in images.image("trainer")
+    finally:
+        images._images.cache_clear()
+    base = yaml.safe_load((tmp_path / pinned[1]).read_text())
+    tags = {entry["newName"]: entry["newTag"] for entry in base["images"]}
+    assert {name for name, tag in tags.items() if digest in tag} == {"orrery/data-python"}
+    assert (tmp_path / pinned[2]).read_text() == (ROOT / pinned[2]).read_text()
 
 
 def test_without_an_engine_the_build_says_what_to_install(tmp_path: Path) -> None:
