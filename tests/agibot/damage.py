@@ -83,13 +83,14 @@ def proprio(raw: RawEpisode) -> Path:
     return raw.files.proprio
 
 
-def remux(change: Callable[[int], int | None], rate: int = 30) -> Damage:
-    """Copy the head's packets; `change` gives frame k's new time in thirtieths of a second, None drops it."""
+def remux(change: Callable[[int], int | None], rate: int = 30, camera: str = "head_color") -> Damage:
+    """Copy a video's packets; `change` gives frame k's new time in thirtieths of a second, None drops it."""
 
     def damage(raw: RawEpisode) -> None:
-        old = head(raw).with_suffix(".old")
-        os.rename(head(raw), old)
-        with av.open(str(old)) as source, av.open(str(head(raw)), "w", format="mp4") as target:
+        new = raw.files.video(camera)
+        old = new.with_suffix(".old")
+        os.rename(new, old)
+        with av.open(str(old)) as source, av.open(str(new), "w", format="mp4") as target:
             stream = source.streams.video[0]
             out = target.add_stream_from_template(stream)
             ticks = 1 / (30 * stream.time_base)
@@ -119,16 +120,22 @@ def small_video(raw: RawEpisode) -> None:
     write_video(head(raw), [np.zeros((240, 320, 3), np.uint8)] * raw.frames, 320, 240)
 
 
-def other_codec(raw: RawEpisode) -> None:
+def other_codec(camera: str = "head_color") -> Damage:
     """QuickTime holds codecs that an MP4 can't."""
-    with av.open(str(head(raw)), "w", format="mov") as out:
-        stream = out.add_stream("mjpeg", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 640, 480, "yuvj420p"
-        for _ in range(raw.frames):
-            for packet in stream.encode(av.VideoFrame.from_ndarray(np.zeros((480, 640, 3), np.uint8), format="rgb24")):
+
+    def damage(raw: RawEpisode) -> None:
+        raw.files.video(camera).unlink()
+        picture = av.VideoFrame.from_ndarray(np.zeros((480, 640, 3), np.uint8), format="rgb24")
+        with av.open(str(raw.files.video(camera)), "w", format="mov") as out:
+            stream = out.add_stream("mjpeg", rate=30)
+            stream.width, stream.height, stream.pix_fmt = 640, 480, "yuvj420p"
+            for _ in range(raw.frames):
+                for packet in stream.encode(picture):
+                    out.mux(packet)
+            for packet in stream.encode(None):
                 out.mux(packet)
-        for packet in stream.encode(None):
-            out.mux(packet)
+
+    return damage
 
 
 def depth(shape: tuple[int, int] = (4, 4), missing: int = 0, kind: Any = np.uint16) -> Damage:

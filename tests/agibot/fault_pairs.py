@@ -1,10 +1,11 @@
-"""Every pair of faults in one episode: does one hide the other?
+"""The fault corpus, alone and in pairs: is each fault found, and does one hide another?
 
-    python -m tests.agibot.fault_pairs --seed 0 [--count 60] [--strength 0.5]
+    python -m tests.agibot.fault_pairs --table            every fault alone, at its strengths: the confusion table
+    python -m tests.agibot.fault_pairs [--count 60]       every pair that can be in one episode, or some of them
+    (--seed N makes other episodes and other cases)
 
-Records a drop, injects both faults of each pair into a copy of one of its episodes, and prints how often each reason
-was found, and each pair of which one was not. Two faults that write the same values can't be there both: those pairs
-(`SAME_VALUES`) are left out. One that was not found though it was there is counted as hidden.
+Records a drop and injects the faults into copies of its longest episode, which has room for all of them. A pair's
+faults get strengths at random; one that is not found though it is there is counted as hidden.
 """
 
 from __future__ import annotations
@@ -18,66 +19,91 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from components.agibot.validate import make_settings
 from components.robots.config import RecordConfig, TaskPlan
 from components.robots.record import record_drop
+from data_contracts.report import Decode
 
-from .conftest import RawDrop
-from .faults import FAULTS, Fault
-from .test_faults import codes
+from .conftest import RawDrop, RawEpisode
+from .corpus import CORPUS, coexist, found_in
+from .faults import Fault
 
-SAME_VALUES = (
-    {"language.unknown-skill", "language.span-short", "language.span-gap"},
-    {"kinematics.gripper-not-following", "kinematics.gripper-unit"},
-    {"video.black", "video.blurred", "video.frozen"},
-    {"kinematics.idle", "kinematics.velocity-high", "kinematics.velocity-impossible", "kinematics.jerk"},
-    {"kinematics.idle", "kinematics.end-step", "kinematics.end-turn"},
-    {"time.not-increasing", "time.jitter", "time.rate"},
-)
-"""Faults that each set the same values: labels, a gripper, the head's pictures, joints that are held, the clock."""
+VIEWS = ("head_color", "hand_left_color", "hand_right_color")
 
 
-def coexist(a: Fault, b: Fault) -> bool:
-    return not any({a.code, b.code} <= group for group in SAME_VALUES)
+class Cases:
+    """Copies of one recorded episode, each damaged, judged and removed."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        tasks = (TaskPlan(task="press"), TaskPlan(task="pick_place"))
+        config = RecordConfig(name="pairs", tasks=tasks, episodes=1)
+        record_drop(config, seed + 1, root / "drop", root / "scratch", workers=1)
+        self._drop, self._copy = RawDrop(root / "drop"), root / "case"
+        self._episode: RawEpisode = max(self._drop.episodes, key=lambda e: e.frames)
+
+    def found(self, faults: tuple[Fault, ...], strengths: list[float], rng: np.random.Generator) -> set[str]:
+        """The reasons that an episode with all of `faults` gets.
+
+        Without a fault of the pictures a few of them are decoded: all other checks are the same then.
+        """
+        raw = self._drop.copy(self._copy, [self._episode]).episodes[0]
+        for fault, strength in zip(faults, strengths, strict=True):
+            fault.inject(raw, rng, strength)
+        decode: Decode = "full" if any(f.code.startswith("video.") for f in faults) else "sampled"
+        settings = make_settings("agibot_g1", VIEWS, True, True, "simulation", decode)
+        found = found_in(raw.root, settings)
+        shutil.rmtree(self._copy)
+        return found
 
 
-def run(root: Path, seed: int, count: int, strength: float) -> None:
-    config = RecordConfig(name="pairs", tasks=(TaskPlan(task="press"), TaskPlan(task="pick_place")), episodes=1)
-    record_drop(config, seed + 1, root / "drop", root / "scratch", workers=1)
-    drop = RawDrop(root / "drop")
-    longest = max(drop.episodes, key=lambda e: e.frames)  # room for every fault
-    pairs = [pair for pair in combinations(FAULTS, 2) if coexist(*pair)]
+def alone(cases: Cases, seed: int) -> None:
+    """Print what is found of each fault by itself, and what else."""
+    found_in_all, tried = 0, sum(len(fault.strengths) for fault in CORPUS)
+    print(f"{'injected':<34}{'found':>7}  also found")
+    for number, fault in enumerate(CORPUS):
+        found: Counter[str] = Counter()
+        for strength in fault.strengths:
+            found.update(cases.found((fault,), [strength], np.random.default_rng([seed, number, int(100 * strength)])))
+        others = ", ".join(f"{other} {n}" for other, n in sorted(found.items()) if other != fault.code)
+        print(f"{fault.code:<34}{found[fault.code]:>2} of {len(fault.strengths)}  {others}", flush=True)
+        found_in_all += found[fault.code]
+    print(f"{len(CORPUS)} faults, seed {seed}: {found_in_all} of {tried} cases found")
+
+
+def in_pairs(cases: Cases, seed: int, count: int) -> None:
+    """Print how often each fault was found beside another one, and each pair of which one was not."""
+    pairs = [pair for pair in combinations(CORPUS, 2) if coexist(*pair)]
     every, rng = len(pairs), np.random.default_rng([seed, 2000])
     if 0 < count < every:
         pairs = [pairs[n] for n in sorted(rng.choice(every, count, replace=False))]
     found: Counter[str] = Counter()
     asked: Counter[str] = Counter()
-    hidden = []
-    for number, pair in enumerate(pairs):
-        raw = drop.copy(root / str(number), [longest]).episodes[0]
-        for fault in pair:
-            fault.inject(raw, rng, strength)
-        seen = codes(raw)
-        for fault in pair:
+    for pair in pairs:
+        strengths = [float(rng.choice(fault.strengths)) for fault in pair]
+        seen = cases.found(pair, strengths, rng)
+        for fault, other in (pair, pair[::-1]):
             asked[fault.code] += 1
             found[fault.code] += fault.code in seen
-        hidden += [(f.code, other.code) for f, other in (pair, pair[::-1]) if f.code not in seen]
-        shutil.rmtree(root / str(number))
+            if fault.code not in seen:
+                print(f"HIDDEN: {fault.code} beside {other.code}, strengths {strengths}", flush=True)
     print(f"{'reason':<34}{'found':>6} of")
     for code, total in sorted(asked.items()):
         print(f"{code:<34}{found[code]:>6} of {total}")
-    for code, other in hidden:
-        print(f"HIDDEN: {code} beside {other}")
     print(
-        f"{len(pairs)} of {every} pairs that can coexist (of {len(FAULTS) * (len(FAULTS) - 1) // 2}), seed {seed}, "
-        f"strength {strength:g}: {found.total()} of {asked.total()} faults found"
+        f"{len(pairs)} of {every} pairs that can coexist (of {len(CORPUS) * (len(CORPUS) - 1) // 2}), seed {seed}: "
+        f"{found.total()} of {asked.total()} faults found"
     )
 
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--table", action="store_true", help="every fault alone")
     options.add_argument("--count", type=int, default=0, help="a random sample of so many pairs; 0: all")
-    options.add_argument("--strength", type=float, default=0.5)
     given = options.parse_args()
     with TemporaryDirectory() as folder:
-        run(Path(folder), given.seed, given.count, given.strength)
+        corpus = Cases(Path(folder), given.seed)
+        if given.table:
+            alone(corpus, given.seed)
+        else:
+            in_pairs(corpus, given.seed, given.count)

@@ -1,8 +1,8 @@
 """The fault corpus: faults of known reason, injected into recorded episodes of an AgiBot G1
-at a chosen strength from a seed.
+at a chosen strength from a seed. Here those of episodes that can be read but are not plausible; the rest is `broken`.
 
 A fault takes an episode of its own copy, a random generator and a strength (0 the slightest that must be found, 1 far
-beyond doubt). What is broken outright, and has no strength, is in `test_checks.CASES`.
+beyond doubt).
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Fault:
     code: str
     how: str
     inject: Callable[[RawEpisode, Generator, float], None]
+    strengths: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    """at which it is tried"""
 
 
 def between(low: float, high: float, strength: float) -> float:
@@ -91,13 +93,17 @@ def stands(raw: RawEpisode, rng: Generator, strength: float) -> None:
 # Joints, flanges, grippers
 
 
-def beyond_limit(raw: RawEpisode, rng: Generator, strength: float) -> None:
+def beyond(raw: RawEpisode, rad: float) -> None:
     """All of a still joint, pushed beyond its limit: nothing moves wrongly, only the place is impossible."""
     upper = np.asarray(load_embodiment("agibot_g1").arms.upper)
     values = raw.array(JOINTS)
     joint = int(np.ptp(values, axis=0).argmin())
-    shift = upper[joint] + between(0.025, 0.09, strength) - values[:, joint].max()
+    shift = upper[joint] + rad - values[:, joint].max()
     change(raw, JOINTS, lambda v: v.__setitem__(np.s_[:, joint], v[:, joint] + shift))
+
+
+def beyond_limit(raw: RawEpisode, rng: Generator, strength: float) -> None:
+    beyond(raw, between(0.025, 0.09, strength))
 
 
 def jump(low_rad: float, high_rad: float) -> Callable[[RawEpisode, Generator, float], None]:

@@ -26,7 +26,9 @@ from data_contracts.catalogue import catalogue
 from data_contracts.profile import Profile
 from data_contracts.report import Decode
 
+from .broken import BROKEN
 from .conftest import RawDrop, RawEpisode
+from .corpus import found_in
 from .faults import FAULTS, Fault
 
 SEED = int(os.environ.get("ORRERY_FAULT_SEED", "0"))
@@ -51,7 +53,17 @@ ALONG = {
     "language.span-gap": {"language.coverage-low"},
     "calibration.pose-jump": {"calibration.end-out-of-view"},
     "video.hands-swapped": {"video.frozen"},
-}
+    "video.rate": {"video.pts-irregular"},
+    "video.pts-irregular": {"video.rate"},
+    "video.resolution": {"video.black"},
+    "video.codec": {"video.black"},
+    "archive.unreadable": {"inventory.missing-parameters"},
+    "archive.truncated": {"inventory.missing-parameters", "calibration.missing"},
+    "inventory.missing-task-info": {
+        "inventory.missing-observations", "inventory.missing-parameters", "inventory.missing-proprio",
+    },
+    "inventory.unreadable-task-info": {"inventory.missing-task-info"},
+}  # fmt: skip
 """What a fault brings along because it is the same defect seen from another side."""
 BETWEEN_KEY_FRAMES = {"video.black", "video.blurred", "video.frozen", "video.hands-swapped"}
 """What sampled decoding may miss: how much of it is found depends on where it lies."""
@@ -117,6 +129,21 @@ def test_every_fault_is_found_alone(sound: dict[str, RawDrop], tmp_path: Path) -
     missed = {code for code, found in sampled.items() if found[code] < len(STRENGTHS)}
     assert missed <= BETWEEN_KEY_FRAMES
     assert all(set(found) <= set(table[code]) for code, found in sampled.items()), "nothing that is not there"
+
+
+@pytest.mark.slow
+def test_every_broken_part_is_found_alone(sound: dict[str, RawDrop], tmp_path: Path) -> None:
+    """What is absent, can't be read or does not fit, at the slightest strength and at the largest; and nothing else."""
+    wrong = []
+    shortest = min(sound[ROBOTS[0]].episodes, key=lambda e: e.frames)
+    for number, fault in enumerate(BROKEN):
+        for strength in {fault.strengths[0], fault.strengths[-1]}:
+            raw = sound[ROBOTS[0]].copy(tmp_path / f"{number}-{strength}", [shortest]).episodes[0]
+            fault.inject(raw, np.random.default_rng([SEED, number, int(100 * strength)]), strength)
+            found = found_in(raw.root, settings())
+            if fault.code not in found or found - {fault.code} - ALONG.get(fault.code, set()):
+                wrong.append((fault.code, strength, sorted(found)))
+    assert wrong == []
 
 
 @pytest.mark.slow

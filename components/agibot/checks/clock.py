@@ -27,6 +27,7 @@ def check_clock(evidence: Evidence) -> Iterator[Finding]:
     if back.any():
         message = f"timestamps don't rise at {int(back.sum())} of {len(stamps)} frames, at worst {periods.min():.3f} ms"
         yield finding("time.not-increasing", message, f"{_WHERE}, {frames(after(back))}")
+        yield from _check_pauses(_without_falls(stamps, nominal), nominal, limits)
         return
     duration, expected = periods.sum() / 1000, (len(stamps) - 1) / fps
     if not 0.1 < duration / expected < 10:
@@ -38,6 +39,23 @@ def check_clock(evidence: Evidence) -> Iterator[Finding]:
     if not fits:
         yield finding("time.rate", f"the median frame period is {median:.2f} ms, the robot's {nominal:.2f} ms", _WHERE)
         nominal = median  # the rest is judged by the rate that the episode has
+    yield from _check_pauses(periods, nominal, limits)
+    usual = periods[periods <= min(limits.gap_s * 1000, limits.short_gap_periods * nominal)]
+    if len(usual):
+        yield from _check_usual(usual, nominal, fits, limits)
+
+
+def _without_falls(stamps: NDArray[np.int64], nominal: float) -> NDArray[np.float64]:
+    """(N - 1,) ms: the periods of a clock that falls, those up to frames that are no later than an earlier one being
+    the nominal one: so what is a pause remains one, and the way back from a fall is none."""
+    latest = np.maximum.accumulate(stamps)
+    rising = np.flatnonzero(np.concatenate([[True], stamps[1:] > latest[:-1]]))
+    periods = np.full(len(stamps) - 1, nominal)
+    periods[rising[1:] - 1] = np.diff(stamps[rising].astype(np.float64)) / 1e6 - (np.diff(rising) - 1) * nominal
+    return periods
+
+
+def _check_pauses(periods: NDArray[np.float64], nominal: float, limits: Thresholds) -> Iterator[Finding]:
     long = periods > limits.gap_s * 1000
     if long.any():
         message = f"{int(long.sum())} pauses, the longest of {periods.max() / 1000:.3f} s"
@@ -48,9 +66,6 @@ def check_clock(evidence: Evidence) -> Iterator[Finding]:
         yield finding(
             "time.short-gap", f"{message}, up to {periods[short].max():.1f} ms", f"{_WHERE}, {frames(after(short))}"
         )
-    usual = periods[~long & ~short]
-    if len(usual):
-        yield from _check_usual(usual, nominal, fits, limits)
 
 
 def _check_usual(periods: NDArray[np.float64], nominal: float, fits: bool, limits: Thresholds) -> Iterator[Finding]:
