@@ -1,7 +1,7 @@
 """The fault corpus, alone and in pairs: is each fault found, and does one hide another?
 
     python -m tests.agibot.fault_pairs --table            every fault alone, at its strengths: the confusion table
-    python -m tests.agibot.fault_pairs [--count 60]       every pair that can be in one episode, or some of them
+    python -m tests.agibot.fault_pairs [--part 3/10]      every pair that can be in one episode, or the third tenth
     (--seed N makes other episodes and other cases)
 
 Records a drop and injects the faults into copies of its longest episode, which has room for all of them. A pair's
@@ -22,6 +22,7 @@ import numpy as np
 from components.agibot.validate import make_settings
 from components.robots.config import RecordConfig, TaskPlan
 from components.robots.record import record_drop
+from components.telemetry.progress import progress
 from data_contracts.report import Decode
 
 from .conftest import RawDrop, RawEpisode
@@ -70,27 +71,28 @@ def alone(cases: Cases, seed: int) -> None:
     print(f"{len(CORPUS)} faults, seed {seed}: {found_in_all} of {tried} cases found")
 
 
-def in_pairs(cases: Cases, seed: int, count: int) -> None:
+def in_pairs(cases: Cases, seed: int, part: str) -> None:
     """Print how often each fault was found beside another one, and each pair of which one was not."""
-    pairs = [pair for pair in combinations(CORPUS, 2) if coexist(*pair)]
-    every, rng = len(pairs), np.random.default_rng([seed, 2000])
-    if 0 < count < every:
-        pairs = [pairs[n] for n in sorted(rng.choice(every, count, replace=False))]
+    every = [pair for pair in combinations(CORPUS, 2) if coexist(*pair)]
+    number, parts = map(int, part.split("/"))
+    pairs, rng = every[number - 1 :: parts], np.random.default_rng([seed, 2000, number, parts])
     found: Counter[str] = Counter()
     asked: Counter[str] = Counter()
-    for pair in pairs:
-        strengths = [float(rng.choice(fault.strengths)) for fault in pair]
-        seen = cases.found(pair, strengths, rng)
-        for fault, other in (pair, pair[::-1]):
-            asked[fault.code] += 1
-            found[fault.code] += fault.code in seen
-            if fault.code not in seen:
-                print(f"HIDDEN: {fault.code} beside {other.code}, strengths {strengths}", flush=True)
+    with progress(len(pairs), "judging", "pairs") as bar:
+        for pair in pairs:
+            strengths = [float(rng.choice(fault.strengths)) for fault in pair]
+            seen = cases.found(pair, strengths, rng)
+            for fault, other in (pair, pair[::-1]):
+                asked[fault.code] += 1
+                found[fault.code] += fault.code in seen
+                if fault.code not in seen:
+                    print(f"HIDDEN: {fault.code} beside {other.code}, strengths {strengths}", flush=True)
+            bar.advance()
     print(f"{'reason':<34}{'found':>6} of")
     for code, total in sorted(asked.items()):
         print(f"{code:<34}{found[code]:>6} of {total}")
     print(
-        f"{len(pairs)} of {every} pairs that can coexist (of {len(CORPUS) * (len(CORPUS) - 1) // 2}), seed {seed}: "
+        f"{len(pairs)} of {len(every)} pairs that can coexist (of {len(CORPUS) * (len(CORPUS) - 1) // 2}), seed {seed}: "
         f"{found.total()} of {asked.total()} faults found"
     )
 
@@ -99,11 +101,11 @@ if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--table", action="store_true", help="every fault alone")
-    options.add_argument("--count", type=int, default=0, help="a random sample of so many pairs; 0: all")
+    options.add_argument("--part", default="1/1", help="3/10: every tenth pair, from the third on")
     given = options.parse_args()
     with TemporaryDirectory() as folder:
         corpus = Cases(Path(folder), given.seed)
         if given.table:
             alone(corpus, given.seed)
         else:
-            in_pairs(corpus, given.seed, given.count)
+            in_pairs(corpus, given.seed, given.part)
