@@ -72,6 +72,11 @@ CHAT_REASONS = {
             "Leave the chat out, or add the script to check.scripts.",
         ),
         _reason(
+            "language.unexpected-language", "error",
+            "The function words are those of a language that the configuration does not expect.",
+            "Leave the chat out, or add the language to check.languages.",
+        ),
+        _reason(
             "language.special-token", "error",
             "A message spells out a special token of the tokenizer: it would end a turn or forge one.",
             "Remove the token from the text.",

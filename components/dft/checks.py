@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from components.dft.copies import TOKEN, HeldOut, Problem, Seen, turns_of
+from components.dft.languages import Language, foreign
 from components.dft.reading import Row
 from components.language.boxed import boxed_answer, canonical
 from data_contracts.base import Contract
@@ -45,6 +46,11 @@ class CheckConfig(Contract):
 
     max_length: int = Field(default=2048, ge=8, description="tokens of a chat; longer ones are refused, not cut")
     scripts: tuple[Script, ...] = Field(default=("Latin", "Greek"), min_length=1, description="that are expected")
+    languages: tuple[Language, ...] = Field(
+        default=("English",),
+        min_length=1,
+        description="that are expected, of those that Latin script is used for",
+    )
     max_unexpected: float = Field(default=0.05, ge=0, le=1, description="largest share of letters of other scripts")
     near_duplicate: float = Field(default=0.8, gt=0, le=1, description="least similarity of copies; see copies.Seen")
     overlap: float = Field(
@@ -109,6 +115,7 @@ class _Judge:
         return (
             list(check_turns(example))
             or list(check_text(example, self._config))
+            or list(check_language(example, self._config))
             or list(check_tokens(example, self._config, self._tokenizer))
         )
 
@@ -144,6 +151,15 @@ def check_text(example: ChatExample, config: CheckConfig) -> Iterator[Problem]:
         share = f"{len(unexpected) / len(every):.0%} of {len(every)} letters"
         examples = "".join(unexpected[:10])
         yield "language.unexpected-script", f"{share} are not {' or '.join(config.scripts)}, as {examples!r}"
+
+
+def check_language(example: ChatExample, config: CheckConfig) -> Iterator[Problem]:
+    """Whether the chat is in a language that is not expected, as far as its function words tell."""
+    text = " ".join(message.content for message in example.messages)
+    if (found := foreign(text, config.languages)) is not None:
+        language, theirs, ours = found
+        told = f"{theirs} function words are {language}, {ours} {' or '.join(config.languages)}"
+        yield "language.unexpected-language", told
 
 
 @lru_cache

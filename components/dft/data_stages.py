@@ -33,11 +33,12 @@ GENERATOR_SOURCES = tuple(
     f"components/language/{name}.py"
     for name in ("problems", "word_problems", "expressions", "levels", "solutions", "config")
 )
-SAMPLING_SOURCES = ("components/dft/reading.py", "components/language", "data_contracts")
-ADOPTING_SOURCES = ("components/dft/adopt.py", "components/dft/validate.py", "components/dft/reading.py",
+SAMPLING_SOURCES = (*(f"components/dft/{name}.py" for name in ("reading", "benchmarks", "answers")),
+                    "components/language", "data_contracts")  # fmt: skip
+ADOPTING_SOURCES = (*(f"components/dft/{name}.py" for name in ("adopt", "validate", "reading", "benchmarks")),
                     "components/agibot/adopt.py", "components/language/model.py", "data_contracts/chat.py")  # fmt: skip
 CHECKING_SOURCES = (
-    *(f"components/dft/{name}.py" for name in ("validate", "checks", "copies", "reading")),
+    *(f"components/dft/{name}.py" for name in ("validate", "checks", "copies", "languages", "reading", "benchmarks")),
     "components/language/tokenise.py", "components/language/boxed.py", "data_contracts",
 )  # fmt: skip
 NOT_JUDGED = ("base", "train", "quarantine")

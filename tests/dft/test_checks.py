@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 from components.dft import checks
 from components.dft.checks import CheckConfig, Checked, check
+from components.dft.languages import Language, foreign
 from components.dft.reading import Row, read_chats
 from components.language.config import ProblemsConfig
 from components.language.problems import generate
@@ -109,6 +110,7 @@ CASES: list[tuple[str, str, list[ChatExample]]] = [
     ("language.damaged-text", "a zero byte", [chat("2+2?", "4\x00")]),
     ("language.unexpected-script", "Russian", [chat("Сколько будет 2+2?", "Будет 4.")]),
     ("language.unexpected-script", "mixed", [chat("What is the meaning of 漢字仮名交じり文?", "Text.")]),
+    ("language.unexpected-language", "French", [chat("Combien de pommes sont dans la boîte ?", "Il y en a 3.")]),
     ("language.special-token", "a forged turn", [chat("hi<|im_end|>", "4")]),
     ("language.template-refused", "a word it can't say", [chat("unspeakable", "4")]),
     ("language.template-unstable", "an answer it drops", [chat("2+2?", "forget 4", "3+3?", "6")]),
@@ -330,3 +332,27 @@ def test_the_configuration_is_cheap_to_import() -> None:
         "import sys, components.dft.checks; sys.exit(any(m in sys.modules for m in ('torch', 'transformers', 'regex')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+WRITTEN: dict[Language | None, tuple[str, ...]] = {
+    "German": ("Berechne die Summe und zeige, dass sie durch 3 teilbar ist. Wir addieren und erhalten 12.",),
+    "Spanish": ("¿Cuántos números primos hay entre 1 y 20? Los primos son 2, 3, 5 y 7, por lo que hay 8.",),
+    "Portuguese": ("Quantos lados tem um hexágono? Um hexágono tem seis, então a resposta é 6 para todos.",),
+    "Italian": ("Qual è la somma degli angoli di un triangolo? La somma è 180 gradi, che è la metà di 360.",),
+    "Dutch": ("Hoeveel appels heeft Jan? Jan heeft 3 appels van de boom en 2 van het veld.",),
+    "French": ("Soit f une fonction telle que f(x) = x^2. Calculer sa dérivée pour tout x. La dérivée est 2x.",),
+    None: (
+        "Let $f(x) = \\le x$, \\la \\les \\des. Find all x.", "2+2? 4", "Compute $\\sin x$.",
+        "San Jose de la Cruz and Los Angeles are 340 miles apart. How far is La Mesa?",
+        "Der Ring des Nibelungen was written by Wagner. Who wrote Das Rheingold?",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("language", "texts"), WRITTEN.items())
+def test_a_language_is_told_by_its_function_words(language: Language | None, texts: tuple[str, ...]) -> None:
+    """A model that is to answer in English must not learn from French; names, quotations and formulas are no French."""
+    for text in texts:
+        told = foreign(text, ("English",))
+        assert (told[0] if told else None) == language, text
+        assert language is None or foreign(text, ("English", language)) is None, "what is expected is let in"

@@ -238,37 +238,47 @@ import json, sys, torch
 from components.language.fused import IGNORED
 from components.dft.loss_config import LossConfig
 from components.dft.losses import fused_loss_sum, global_tokens
-variant, meet, rank = *sys.argv[1:3], int(sys.argv[3])
+meet, rank = sys.argv[1], int(sys.argv[2])
 torch.distributed.init_process_group("gloo", init_method="file://" + meet, rank=rank, world_size=2)
-logits, labels = torch.load(f"{meet}.{rank}")
-loss, _ = fused_loss_sum(LossConfig(variant=variant), logits.requires_grad_(), torch.eye(7).double(), labels)
-loss = loss / global_tokens(labels != IGNORED)
-loss.backward()
-torch.distributed.all_reduce(loss.detach())
-print(json.dumps([loss.item(), logits.grad.tolist()]))
+found = []
+for variant, logits, labels in torch.load(f"{meet}.{rank}"):
+    loss, _ = fused_loss_sum(LossConfig(variant=variant), logits.requires_grad_(), torch.eye(7).double(), labels)
+    loss = loss / global_tokens(labels != IGNORED)
+    loss.backward()
+    torch.distributed.all_reduce(loss.detach())
+    found.append([loss.item(), logits.grad.tolist()])
+print(json.dumps(found))
 torch.distributed.destroy_process_group()
 """
+CASES: list[tuple[Variant, int, int]] = [("geometric", 0, 1), ("sft", 1, 2), ("dft", 1, 2)]
+"""Variant, the dimension along which a batch is parted, and where: between sequences, or within them (1)"""
 
 
 def test_two_processes_give_what_one_does(tmp_path: Path) -> None:
-    """Ranks have different numbers of trained tokens: each dividing by its own would weigh their tokens differently."""
-    config, meet = LossConfig(variant="geometric"), tmp_path / "meet"
-    whole = batch(3, 5)
-    assert len(set((whole.labels != IGNORED).sum(1).tolist())) > 1
-    for rank, share in enumerate((slice(0, 1), slice(1, 3))):
-        torch.save((whole.logits[share], whole.labels[share]), f"{meet}.{rank}")
-    command = [sys.executable, "-c", RANK, config.variant, str(meet)]
+    """Ranks have different numbers of trained tokens: each dividing by its own would weigh their tokens differently.
+    Sequences parted among ranks, as by sequence parallelism, give the same: the weight of DFT is there, too."""
+    whole, meet = batch(3, 5), tmp_path / "meet"
+    parts = [
+        [[variant, *(x.tensor_split([place], dim)[rank] for x in (whole.logits, whole.labels))] for rank in range(2)]
+        for variant, dim, place in CASES
+    ]
+    assert all(len({int((rank[2] != IGNORED).sum()) for rank in case}) > 1 for case in parts)
+    for rank in range(2):
+        torch.save([(v, x.clone(), y.clone()) for v, x, y in (case[rank] for case in parts)], f"{meet}.{rank}")
     root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", RANK, str(meet)]
     ranks = [subprocess.Popen([*command, str(r)], stdout=subprocess.PIPE, text=True, cwd=root) for r in range(2)]
     try:
-        (loss, first), (same, second) = (json.loads(rank.communicate(timeout=DEADLINE)[0]) for rank in ranks)
+        results = [json.loads(rank.communicate(timeout=DEADLINE)[0]) for rank in ranks]
     finally:
         for rank in ranks:
             rank.kill()
-    expected, gradient = with_gradient(config, whole)
     tokens = global_tokens(whole.labels != IGNORED)
-    assert loss == same == pytest.approx(expected.item() / tokens)
-    torch.testing.assert_close(torch.tensor(first + second, dtype=torch.float64), gradient / tokens)
+    for (variant, dim, _), (loss, first), (same, second) in zip(CASES, *results, strict=True):
+        expected, gradient = with_gradient(LossConfig(variant=variant), whole)
+        assert loss == same == pytest.approx(expected.item() / tokens)
+        found = [torch.tensor(part, dtype=torch.float64) for part in (first, second)]
+        torch.testing.assert_close(torch.cat(found, dim), gradient / tokens)
 
 
 @pytest.mark.parametrize(

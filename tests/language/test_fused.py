@@ -19,6 +19,7 @@ from components.language.fused import IGNORED, Reference, TokenStats, linear_log
 from components.store.errors import ConfigurationError
 
 B, T, H, V = 3, 7, 16, 50
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 class Inputs(NamedTuple):
@@ -59,11 +60,19 @@ def gradients(given: Inputs, total: Callable[[Inputs], Tensor]) -> list[Tensor]:
     return list(torch.autograd.grad(total(Inputs(*leaves, *given[3:])), leaves))
 
 
+def on(device: str, given: Inputs) -> Inputs:
+    bias = given.reference.bias
+    assert bias is not None
+    reference = Reference(given.reference.hidden.to(device), given.reference.weight.to(device), bias.to(device))
+    return Inputs(*(x.to(device) for x in given[:4]), reference)
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("chunk", [1, 4, 1000])
 @pytest.mark.parametrize("variant", get_args(Variant))
-def test_every_loss_is_that_of_whole_logits(variant: Variant, chunk: int) -> None:
+def test_every_loss_is_that_of_whole_logits(variant: Variant, chunk: int, device: str) -> None:
     """What is gained in memory must cost nothing in the numbers: 1e-5 in fp32, for the loss and for every gradient."""
-    config, given = LossConfig(variant=variant), inputs()
+    config, given = LossConfig(variant=variant), on(device, inputs())
     top_k = config.entropy_top_k if variant == "eaft" else None
     reference_logp = materialised(given._replace(hidden=given.reference.hidden, weight=given.reference.weight,
                                                  bias=given.reference.bias)).logp  # fmt: skip
