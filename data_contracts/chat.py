@@ -9,6 +9,8 @@ from pydantic import Field
 from data_contracts.base import Contract
 
 Role = Literal["system", "user", "assistant"]
+AnswerKind = Literal["math", "choice", "exact"]
+"""How an answer is compared with the true one: as mathematics, as the letter of an option, as a text."""
 
 
 class Message(Contract):
@@ -23,6 +25,7 @@ class ChatExample(Contract):
 
     messages: tuple[Message, ...] = Field(min_length=1)
     answer: str = Field(default="", description="the true final answer, without \\boxed; '' if unknown")
+    answer_kind: AnswerKind = Field(default="math", exclude_if=lambda kind: kind == "math")
     source: str = Field(default="", description="where it is from: a data set, a generator and its style")
     difficulty: int = Field(default=0, ge=0, description="level of a generated problem; 0 if unknown")
 

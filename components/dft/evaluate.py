@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
+from components.dft.answers import right_all
 from components.dft.config import EvaluateStageConfig
 from components.dft.reading import read_chats
 from components.language.boxed import boxed_answer
@@ -123,8 +124,8 @@ def _graded(
     problems: Sequence[ChatExample], completions: Sequence[Sequence[Completion]], grader: Grader
 ) -> NDArray[np.bool_]:
     """(problems, samples): whether each completion is right."""
-    pairs = [(c.text, problem.answer) for problem, of_one in zip(problems, completions, strict=True) for c in of_one]
-    right = [bool(verdict) for verdict in grader.correct_all(pairs)]
+    asked = [problem for problem, of_one in zip(problems, completions, strict=True) for _ in of_one]
+    right = right_all(asked, [c.text for of_one in completions for c in of_one], grader)
     return np.array(right, bool).reshape(len(problems), -1)
 
 

@@ -100,8 +100,8 @@ def analyse(
         store=store, stage=f"dft.analyse-{_short(after)}", kind="evaluations", name=config.name,
         inputs={"before": before, "after": after, "chats": chats}, config=config, seed=seed, build=build,
         sources=("components/dft/analyse.py", "components/language/fused.py", "components/dft/reading.py",
-                 "components/dft/token_classes.py", "components/language/tokenise.py", "components/language/model.py",
-                 "data_contracts/scores.py"),
+                 "components/dft/benchmarks.py", "components/dft/token_classes.py",
+                 "components/language/tokenise.py", "components/language/model.py", "data_contracts/scores.py"),
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from components.dft.answers import right_all
 from components.dft.config import SampleStageConfig
 from components.dft.reading import read_chats
 from components.language import model as language_model
@@ -72,9 +73,9 @@ def graded(
     questions: Sequence[ChatExample], answers: Sequence[Sequence[Completion]], grader: Grader
 ) -> list[list[bool]]:
     """Whether each answer is right. One that was cut off is not: nobody knows how it would have ended."""
-    pairs = [(c.text, question.answer) for question, of_one in zip(questions, answers, strict=True) for c in of_one]
-    verdicts = iter(grader.correct_all(pairs))
-    return [[bool(next(verdicts)) and c.finish == "stop" for c in of_one] for of_one in answers]
+    asked = [question for question, of_one in zip(questions, answers, strict=True) for _ in of_one]
+    right = iter(right_all(asked, [c.text for of_one in answers for c in of_one], grader))
+    return [[next(right) and c.finish == "stop" for c in of_one] for of_one in answers]
 
 
 def sort_out(

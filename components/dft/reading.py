@@ -7,10 +7,12 @@ A row is in one of three forms. A field that is null counts as absent; fields th
 | `messages`: a list of {role, content} | as they are |
 | `prompt`, and `completion` or `response`: texts or lists of messages | the user's, then the assistant's |
 | `problem`, and `solution`: texts | the user's, then the assistant's |
+| those of benchmarks: see `components/dft/benchmarks.py` | the user's |
 
 The first form that fits is taken: NuminaMath-CoT has `problem`, `solution` and `messages`. Without its second part a
-row has no response; it can be judged with, not trained on. In every form `answer` is the true final answer, a text or
-a number, and never a turn; `source` and `difficulty` are taken where they are a text and a whole number.
+row has no response; it can be judged with, not trained on. `answer` is the true final answer, a text or a number, and
+never a turn; `answer_kind` says how it is compared, `source` and `difficulty` are taken where they are a text and a
+whole number.
 
 Parquet and Arrow are decoded by C++ that a hostile file could bring down or fill with gigabytes from a few bytes. So a
 process of its own with a limit of memory does it, and hands JSON lines to the one reader of lines; nothing in a file is
@@ -36,17 +38,22 @@ from typing import Any, get_args
 from pydantic import Field
 from pydantic_core import from_json
 
+from components.dft import benchmarks
+from components.dft.benchmarks import WrongForm
 from components.store.errors import ConfigurationError
 from components.store.shell import die_with_parent
 from data_contracts.base import Contract
-from data_contracts.chat import ChatExample, Message, Role
+from data_contracts.chat import AnswerKind, ChatExample, Message, Role
 from data_contracts.chat_reasons import chat_finding
 from data_contracts.reasons import Finding
 
 _PARQUET, _ARROW = b"PAR1", b"\xff\xff\xff\xff"
 """How such files begin. Names do not tell: the store's local copies are named by their hashes."""
-FIELDS = ("messages", "prompt", "completion", "response", "problem", "solution", "answer", "source", "difficulty")
-_ROLES = get_args(Role)
+FIELDS = (
+    "messages", "prompt", "completion", "response", "problem", "solution", "answer", "answer_kind", "source",
+    "difficulty", *benchmarks.FIELDS,
+)  # fmt: skip
+_ROLES, _KINDS = get_args(Role), get_args(AnswerKind)
 _SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(-[0-9a-f]+)?\.(parquet|arrow)")
 """How Hugging Face names the pieces of a split"""
 _CHUNK_BYTES = 1 << 16
@@ -77,10 +84,6 @@ class Row:
     findings: tuple[Finding, ...] = ()
 
 
-class _WrongForm(Exception):
-    """The row is JSON, but no chat."""
-
-
 class _Unreadable(Exception):
     """The rest of the file can't be read."""
 
@@ -103,7 +106,7 @@ def parse_row(line: bytes, where: str) -> Row:
         return _refused(where, "inventory.malformed-row", f"no JSON: {error}")
     try:
         return Row(where, _example(value))
-    except _WrongForm as error:
+    except WrongForm as error:
         return _refused(where, "inventory.unknown-form", str(error))
 
 
@@ -220,7 +223,7 @@ def _table_chunks(path: Path, limits: ReadLimits) -> Iterator[bytes]:
 def _example(value: Any) -> ChatExample:
     """The chat that a row's JSON holds, in whichever form."""
     if not isinstance(value, dict):
-        raise _WrongForm(f"a row must be an object, found {_short(repr(value))}")
+        raise WrongForm(f"a row must be an object, found {_short(repr(value))}")
     row = {name: value[name] for name in FIELDS if value.get(name) is not None}
     if "messages" in row:
         messages = _turns("messages", row["messages"])
@@ -230,15 +233,20 @@ def _example(value: Any) -> ChatExample:
     elif "problem" in row:
         messages = [*_side(row, "problem", "user"), *_side(row, "solution", "assistant")]
     else:
-        raise _WrongForm("the row has none of messages, prompt and problem")
+        row |= benchmarks.as_problem(row)
+        messages = _side(row, "problem", "user")
     if not messages:
-        raise _WrongForm("the row has no message")
+        raise WrongForm("the row has no message")
     answer, source, difficulty = (row.get(name) for name in ("answer", "source", "difficulty"))
     if isinstance(answer, bool) or not isinstance(answer, str | int | float | None):
-        raise _WrongForm(f"answer is neither a text nor a number: {_short(repr(answer))}")
+        raise WrongForm(f"answer is neither a text nor a number: {_short(repr(answer))}")
+    kind = row.get("answer_kind", "math")
+    if kind not in _KINDS:
+        raise WrongForm(f"answer_kind is {_short(repr(kind))}, not one of {', '.join(_KINDS)}")
     return ChatExample(
         messages=tuple(messages),
         answer="" if answer is None else str(answer),
+        answer_kind=kind,
         source=source if isinstance(source, str) else "",
         difficulty=difficulty if isinstance(difficulty, int) and difficulty >= 0 else 0,
     )
@@ -254,23 +262,23 @@ def _side(row: dict[str, Any], name: str, role: Role) -> list[Message]:
 
 def _turns(name: str, value: Any) -> list[Message]:
     if not isinstance(value, list):
-        raise _WrongForm(f"{name} is no list of messages: {_short(repr(value))}")
+        raise WrongForm(f"{name} is no list of messages: {_short(repr(value))}")
     return [_turn(f"{name}[{position}]", entry) for position, entry in enumerate(value)]
 
 
 def _turn(name: str, entry: Any) -> Message:
     if not isinstance(entry, dict):
-        raise _WrongForm(f"{name} is no object: {_short(repr(entry))}")
+        raise WrongForm(f"{name} is no object: {_short(repr(entry))}")
     role: Any = entry.get("role")
     content: Any = entry.get("content")
     if role not in _ROLES:
-        raise _WrongForm(f"{name} has the role {_short(repr(role))}, not one of {', '.join(_ROLES)}")
+        raise WrongForm(f"{name} has the role {_short(repr(role))}, not one of {', '.join(_ROLES)}")
     if not isinstance(content, str):
-        raise _WrongForm(f"{name} has no text as its content: {_short(repr(content))}")
+        raise WrongForm(f"{name} has no text as its content: {_short(repr(content))}")
     # To drop a tool call or a reasoning in silence would train on something else than what was said.
     for key, held in entry.items():
         if held and key not in ("role", "content"):
-            raise _WrongForm(f"{name} holds {_short(repr(key))}, which a chat can't keep")
+            raise WrongForm(f"{name} holds {_short(repr(key))}, which a chat can't keep")
     return Message(role=role, content=content)
 
 

@@ -21,7 +21,7 @@ from data_contracts.lineage import Metric, StageRecord
 
 TRAINING_SOURCES = (
     "components/training",
-    *(f"components/dft/{name}.py" for name in ("train", "head", "losses", "loss_config", "reading")),
+    *(f"components/dft/{name}.py" for name in ("train", "head", "losses", "loss_config", "reading", "benchmarks")),
     *(f"components/language/{name}.py" for name in ("fused", "tokenise", "model", "tokenizer", "config")),
 )  # fmt: skip
 
