@@ -92,8 +92,8 @@ def in_pairs(cases: Cases, seed: int, part: str) -> None:
     for code, total in sorted(asked.items()):
         print(f"{code:<34}{found[code]:>6} of {total}")
     print(
-        f"{len(pairs)} of {len(every)} pairs that can coexist (of {len(CORPUS) * (len(CORPUS) - 1) // 2}), seed {seed}: "
-        f"{found.total()} of {asked.total()} faults found"
+        f"{len(pairs)} of {len(every)} pairs that can coexist (of {len(CORPUS) * (len(CORPUS) - 1) // 2}), "
+        f"seed {seed}: {found.total()} of {asked.total()} faults found"
     )
 
 
