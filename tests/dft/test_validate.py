@@ -50,7 +50,17 @@ def test_bare_answers_are_measured_and_warned_of(
         assert refused["where"] == f"train.jsonl:{len(chats) + 1}"
 
 
-def test_data_without_a_usable_chat_is_refused_with_the_reasons(folder: Path, tmp_path: Path) -> None:
-    train = write(tmp_path / "train.jsonl", [], "no json")
-    with pytest.raises(OrreryError, match=r"no chat can be trained on: inventory.malformed-row \(1\)"):
+EMPTY = "it is empty"
+
+
+@pytest.mark.parametrize(
+    ("lines", "reason"), [(["no json"], r"inventory.malformed-row \(1\)"), ([], EMPTY), (["", " "], EMPTY)]
+)
+def test_data_without_a_usable_chat_is_refused_with_the_reasons(
+    folder: Path, tmp_path: Path, lines: list[str], reason: str
+) -> None:
+    """Breaks if a model were trained on nothing, and published as if it had learned."""
+    train = write(tmp_path / "train.jsonl", [], *lines)
+    with pytest.raises(OrreryError, match=f"no chat can be trained on: {reason}"):
         validate_file(CheckConfig(), train, [], folder, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["train.jsonl"], "nothing half-written"
