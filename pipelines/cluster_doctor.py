@@ -18,6 +18,7 @@ from pipelines.kfp_cluster import ENDPOINT, ClusterError
 
 NAMESPACE, SYSTEM = "orrery", "kubeflow"
 """Where pipelines run, and where KFP and its Argo are."""
+KFP_ACCOUNT = "pipeline-runner"
 REQUEST_SECONDS = 10
 TOKEN_COMMAND = "kubectl create token ACCOUNT --audience pipelines.kubeflow.org"
 Version = tuple[int, int]
@@ -25,7 +26,10 @@ Version = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the systems that pipelines stand on: its CRD, its controller's Deployment, the oldest that will do."""
+    """One of the systems that pipelines stand on: its CRD, its controller's Deployment, the oldest that will do.
+
+    `needed`: by every recipe; the others are asked for by a few.
+    """
 
     crd: str
     serves: str
@@ -37,19 +41,19 @@ class Part:
 
 PARTS = {
     "pipelines": Part(
-        "pipelines.pipelines.kubeflow.org", "v2beta1", "ml-pipeline", (2, 14), False,
-        "install Kubeflow Pipelines 2.17; the CRD is there in its Kubernetes-native mode only",
+        "pipelines.pipelines.kubeflow.org", "v2beta1", "ml-pipeline", (2, 14), True,
+        "install Kubeflow Pipelines 2.17",
     ),
     "trainer": Part(
-        "trainjobs.trainer.kubeflow.org", "v1alpha1", "kubeflow-trainer-controller-manager", (2, 0), True,
+        "trainjobs.trainer.kubeflow.org", "v1alpha1", "kubeflow-trainer-controller-manager", (2, 0), False,
         "install Kubeflow Trainer 2.0 to 2.3; without it recipes with cluster.nodes can't train",
     ),
     "runtimes": Part(
-        "clustertrainingruntimes.trainer.kubeflow.org", "v1alpha1", "", (0, 0), True,
+        "clustertrainingruntimes.trainer.kubeflow.org", "v1alpha1", "", (0, 0), False,
         "install Kubeflow Trainer 2.0 to 2.3 with its CRDs",
     ),
     "jobset": Part(
-        "jobsets.jobset.x-k8s.io", "v1alpha2", "jobset-controller-manager", (0, 8), True,
+        "jobsets.jobset.x-k8s.io", "v1alpha2", "jobset-controller-manager", (0, 8), False,
         "install JobSet, on which Trainer stands",
     ),
     "kueue": Part(
@@ -78,7 +82,10 @@ FORBIDDEN = (("", "secrets", "", "list"), ("", "pods", "exec", "create"), ("", "
 
 
 def examine(client: Any, namespace: str = NAMESPACE) -> list[Finding]:
-    """Every finding about the cluster behind a `kubernetes.client.ApiClient`. What may not be read is a finding too."""
+    """Every finding about the cluster behind a `kubernetes.client.ApiClient`. What may not be read is a finding too.
+
+    `namespace` is `kubeflow` where KFP serves one team only: its steps run beside it, and its own account is theirs.
+    """
     cluster = _Cluster(client, namespace)
     found = list(cluster.guarded(_server))
     if found[0].state == "missing":
@@ -184,14 +191,14 @@ def _parts(cluster: _Cluster) -> Iterator[Finding]:
     running = _deployments(cluster)
     for name, part in PARTS.items():
         crd = cluster.there(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{part.crd}")
-        if crd is None:
+        version = running.get(part.deployment)
+        if crd is None and not (name == "pipelines" and version is not None):  # those may lie in its own database
             yield Finding(name, "missing" if part.needed else "warn", f"no CRD {part.crd}", part.mend)
             continue
-        served = [v["name"] for v in crd["spec"]["versions"] if v.get("served")]
+        served = [v["name"] for v in crd["spec"]["versions"] if v.get("served")] if crd else [part.serves]
         if part.serves not in served:
             yield Finding(name, "missing", f"{part.crd} serves {', '.join(served)}, not {part.serves}", part.mend)
             continue
-        version = running.get(part.deployment)
         if not part.deployment:
             yield Finding(name, "ok", f"{part.crd} {part.serves}")
         elif version is None:
@@ -226,8 +233,8 @@ def _runtimes(cluster: _Cluster) -> Iterator[Finding]:
     names = sorted(item["metadata"]["name"] for item in found["items"])
     ours = [name for name in names if name.startswith("orrery")]
     yield Finding(
-        "training-runtimes", "ok" if ours else "missing", ", ".join(names) or "none",
-        "" if ours else "kubectl apply -k manifests/training",
+        "training-runtimes", "ok" if ours else "warn", ", ".join(names) or "none",
+        "" if ours else "kubectl apply -k manifests/training, for recipes with cluster.nodes",
     )  # fmt: skip
 
 
@@ -244,6 +251,9 @@ def _namespace(cluster: _Cluster) -> Iterator[Finding]:
 
 
 def _accounts(cluster: _Cluster) -> Iterator[Finding]:
+    if cluster.namespace == SYSTEM:
+        yield from _runner(cluster)
+        return
     mend = "kubectl apply -k manifests/base"
     for account, needs in ACCOUNTS.items():
         if cluster.there(f"/api/v1/namespaces/{cluster.namespace}/serviceaccounts/{account}") is None:
@@ -258,6 +268,20 @@ def _accounts(cluster: _Cluster) -> Iterator[Finding]:
             yield Finding(f"account {account}", "warn", what, "take the role binding away that allows it")
         else:
             yield Finding(f"account {account}", "ok", f"may do the {len(needs)} things it needs, and not more")
+
+
+def _runner(cluster: _Cluster) -> Iterator[Finding]:
+    """KFP's own account of steps. It may more than they need; what it lacks, only steps with TrainJobs need."""
+    name = f"account {KFP_ACCOUNT}"
+    if cluster.there(f"/api/v1/namespaces/{SYSTEM}/serviceaccounts/{KFP_ACCOUNT}") is None:
+        yield Finding(
+            name, "missing", "it is not there", "is KFP in another namespace, or does it serve several teams?"
+        )
+        return
+    lacking = [_said(ask) for ask in ACCOUNTS["pipeline"] if not cluster.allows({"ask": ask}, KFP_ACCOUNT)]
+    mend = "recipes with cluster.nodes need that: bind the Role `pipeline` of manifests/base/accounts.yaml to it"
+    what = f"may not {', '.join(lacking)}" if lacking else f"may do the {len(ACCOUNTS['pipeline'])} things it needs"
+    yield Finding(name, "warn" if lacking else "ok", what, mend if lacking else "")
 
 
 def _queues(cluster: _Cluster) -> Iterator[Finding]:
@@ -287,11 +311,13 @@ def _storage(cluster: _Cluster) -> Iterator[Finding]:
     names_only = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
     base = f"/api/v1/namespaces/{cluster.namespace}"
     lacking = [role for role in ROLES if cluster.there(f"{base}/secrets/store-{role}", names_only) is None]
-    mend = f"make each with the entries {KEY_FILE} and {SECRET_FILE}" if lacking else ""
+    create = f"kubectl -n {cluster.namespace} create"
+    entries = f"--from-literal={KEY_FILE}=… --from-literal={SECRET_FILE}=…"
+    mend = f"of each: {create} secret generic store-{lacking[0]} {entries}" if lacking else ""
     what = f"no {', '.join(f'store-{role}' for role in lacking)}" if lacking else f"{len(ROLES)} roles' secrets"
     yield Finding("store-secrets", "missing" if lacking else "ok", what, mend)
     address = ((cluster.there(f"{base}/configmaps/store") or {}).get("data") or {}).get("MINIO_ENDPOINT")
-    mend = "" if address else "kubectl apply -k manifests/overlays/local, or production with your own store"
+    mend = "" if address else f"{create} configmap store --from-literal=MINIO_ENDPOINT=http://…, or manifests/overlays"
     yield Finding("store", "ok" if address else "missing", address or "no ConfigMap store with MINIO_ENDPOINT", mend)
     classes = cluster.get("/apis/storage.k8s.io/v1/storageclasses")["items"]
     default = [

@@ -35,8 +35,8 @@ def compile_to(pipeline: Pipeline, recipe: Recipe, folder: Path) -> tuple[Path, 
 
 
 def _objects(uploaded: bytes, made: Any) -> str:
-    """The Pipeline and its PipelineVersion, as `kubernetes_manifest_format` of KFP's compiler has them. That would
-    compile and write all of it once more, which takes as long again."""
+    """The Pipeline and its PipelineVersion, as `kubernetes_manifest_format` of KFP's compiler has them, for whatever
+    namespace they are applied to. KFP's would write all of it once more with PyYAML, which takes as long again."""
     import yaml
     from google.protobuf.json_format import MessageToDict
 
@@ -48,7 +48,7 @@ def _objects(uploaded: bytes, made: Any) -> str:
         {
             "apiVersion": "pipelines.kubeflow.org/v2beta1",
             "kind": kind,
-            "metadata": {"name": name, "namespace": "orrery"},
+            "metadata": {"name": name},
             "spec": {"displayName": name, **told, **more},
         }
         for kind, name, more in (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +75,7 @@ def connect(endpoint: str | None = None) -> Client:
             "after: kubectl -n kubeflow port-forward svc/ml-pipeline 8888"
         )
     namespace = os.environ.get(NAMESPACE) or "orrery"
+    logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a port-forward that is made again is no news
     with talking(host):
         client = Client(host=host, existing_token=os.environ.get(TOKEN) or None, namespace=namespace)
         rest = client._run_api.api_client.rest_client

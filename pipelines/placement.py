@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from components.images import image
 from components.language.engine_config import EngineConfig
 from components.launcher.train import PLACEMENT
+from components.retrain.config import NotifyConfig
 from components.store.access import KEY_FILE, SECRET_FILE
 from components.store.code import COMPILED_FROM, folder_fingerprints
 from components.store.cost import BUDGET, SHARE
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 USER = 65532
 """Who a step is in its image: `USER` of every Dockerfile."""
+
+WEBHOOK = "webhook"
+"""The Secret with the entry `url`: whom a retrain tells how it ended; without it, nobody but the store."""
 
 RUN_ID = "metadata.labels['pipeline/runid']"
 """Where a pod of KFP finds the id of its run."""
@@ -110,6 +114,9 @@ def place(task: PipelineTask, recipe: Recipe, pipeline: str) -> None:
     kubernetes.use_config_map_as_env(task, "store", {"MINIO_ENDPOINT": "MINIO_ENDPOINT"}, optional=True)
     keys = {KEY_FILE: "AWS_ACCESS_KEY_ID", SECRET_FILE: "AWS_SECRET_ACCESS_KEY"}
     kubernetes.use_secret_as_env(task, f"store-{role}", keys, optional=True)
+    if isinstance(config, NotifyConfig):
+        kubernetes.use_secret_as_env(task, WEBHOOK, {"url": config.webhook_env}, optional=True)
+        kubernetes.add_pod_label(task, "orrery/webhook-client", "true")
     kubernetes.empty_dir_mount(task, "tmp", "/tmp", size_limit=f"{cluster.scratch_gib:g}Gi")
     kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=f"{cluster.shared_memory_gib:g}Gi")
     samples = role == "evaluation" or task.container_spec.image == image("rollout")

@@ -360,4 +360,4 @@ def connection(url: str) -> tuple[str, str, str]:
 def _in_a_step(what: str) -> str:
     """Where a pipeline's step on a cluster, which nobody can set a variable for, has it from."""
     role = os.environ.get("ORRERY_ROLE")
-    return f"; its step has them from the {what.format(role=role)} in its namespace: make that" if role else ""
+    return f"; on the cluster: make the {what.format(role=role)}, in the steps' namespace" if role else ""

@@ -165,9 +165,11 @@ def test_every_step_is_bounded_and_has_its_own_roles_credentials(pipeline: str, 
         assert executor["container"]["resources"].keys() >= {"resourceCpuRequest", "resourceMemoryLimit"}, label
         assert int(said["activeDeadlineSeconds"]) > 0, label
         assert said["securityContext"]["runAsNonRoot"] is True, label
-        [secret] = said["secretAsEnv"]
+        secret, *others = said["secretAsEnv"]
         component = re.sub(r"^exec-|-\d+$", "", label)  # a component's second task is its name and a number
         assert secret["secretName"] == f"store-{ROLES[component]}", label
+        assert [s["secretName"] for s in others] == ["webhook"] * (component == "retrain-notify"), label
+        assert all(s["optional"] for s in said["secretAsEnv"]), "its pod would wait for one that is not there, for ever"
     for name, task in spec["root"]["dag"]["tasks"].items():
         if "executorLabel" in spec["components"][task["componentRef"]["name"]]:
             assert task["retryPolicy"]["maxRetryCount"] > 0, name
