@@ -45,6 +45,23 @@ def test_an_account_that_lacks_a_right_is_named_with_it(newest: Cluster) -> None
     assert "may not create trainjobs.trainer.kubeflow.org" in seen.what
 
 
+def test_a_kfp_of_one_team_runs_steps_beside_itself_as_its_own_account(
+    newest: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if somebody with a plain KFP was sent to install accounts that its steps do not use."""
+    monkeypatch.setattr(cluster_doctor, "SYSTEM", newest.namespace)
+    assert found(newest.api, newest.namespace)["account pipeline-runner"].state == "missing"
+    newest.core.create_namespaced_service_account(newest.namespace, {"metadata": {"name": "pipeline-runner"}})
+    try:
+        seen = found(newest.api, newest.namespace)
+    finally:
+        newest.core.delete_namespaced_service_account("pipeline-runner", newest.namespace)
+    runner = seen["account pipeline-runner"]
+    assert (runner.state, "may not create trainjobs" in runner.what) == ("warn", True), "most recipes start no TrainJob"
+    assert "account pipeline" not in seen
+    assert seen["store-secrets"].mend.startswith(f"of each: kubectl -n {newest.namespace} create secret generic store-")
+
+
 def test_a_kfp_that_would_not_try_a_failed_step_again_is_named(
     newest: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
