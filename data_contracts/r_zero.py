@@ -31,11 +31,13 @@ class LabelCounts(Contract):
 
 
 class Audit(Contract):
-    """Majority answers beside true ones, of the questions whose true answer is known."""
+    """Majority answers beside true ones, or as a judge finds them."""
 
-    known: int = Field(ge=0, description="questions with a true answer")
+    known: int = Field(ge=0, description="questions with a true answer, or with a judge's verdict")
+    judged: int = Field(default=0, ge=0, description="of them, those that a judge was asked about")
+    unparsable: int = Field(default=0, ge=0, description="of those, without a verdict; they count as wrong")
     right: Share | None = Field(
-        default=None, description="share of them labelled right, Wilson interval; None: no known"
+        default=None, description="share of them labelled right, Wilson interval; None: nobody judged"
     )
 
 

@@ -75,8 +75,10 @@ def as_long_as_it_helps(
     from_here(1, base, base, {}, {})
 
 
-def curriculum(store: str, seed: int, problems: PipelineTask, base: PipelineTask, configs: Mapping[str, str]) -> None:
-    """Both players from `base`, judged by `problems`; `configs` by stage."""
+def curriculum(
+    store: str, seed: int, problems: PipelineTask, base: PipelineTask, configs: Mapping[str, str], auditor: Any = ""
+) -> None:
+    """Both players from `base`, judged by `problems`, their labels audited by `auditor`; `configs` by stage."""
     common = {"store": store, "seed": seed}
 
     def judged(title: str, model: Any) -> Any:
@@ -88,8 +90,9 @@ def curriculum(store: str, seed: int, problems: PipelineTask, base: PipelineTask
         asked = r_zero_questions(config=configs["questions"], iteration=iteration, challenger=challenger, **common)
         titled(f"Questions {iteration}", asked)
         labelled = r_zero_labels(
-            config=configs["labels"], iteration=iteration, solver=solver, questions=asked.output, **common
-        )
+            config=configs["labels"], iteration=iteration, solver=solver, questions=asked.output, auditor=auditor,
+            **common,
+        )  # fmt: skip
         titled(f"Labels {iteration}", labelled)
         trained = r_zero_solver(
             config=configs["solver"], iteration=iteration, model=solver, labels=labelled.output, **common

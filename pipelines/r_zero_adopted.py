@@ -13,6 +13,7 @@ def r_zero_adopted(
     seed: int,
     adopt_model_config: str,
     adopt_chats_config: str,
+    adopt_auditor_config: str,
     challenger_config: str,
     questions_config: str,
     labels_config: str,
@@ -24,11 +25,12 @@ def r_zero_adopted(
     publish_config: str,
 ) -> Played:
     model = titled("Adopt the model", dft_adopt_model(store=store, seed=seed, config=adopt_model_config))
+    auditor = titled("Adopt the auditor", dft_adopt_model(store=store, seed=seed, config=adopt_auditor_config))
     sets = titled("Adopt the problems", dft_adopt_chats(store=store, seed=seed, config=adopt_chats_config))
     configs = {
         "challenger": challenger_config, "questions": questions_config, "labels": labels_config,
         "solver": solver_config, "evaluate": evaluate_config, "select": select_config, "further": further_config,
         "gate": gate_config, "publish": publish_config,
     }  # fmt: skip
-    curriculum(store, seed, sets, model, configs)
+    curriculum(store, seed, sets, model, configs, auditor.output)
     return Played(base=model.output)

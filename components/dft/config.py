@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from components.dft.checks import CheckConfig
@@ -59,6 +61,9 @@ class ModelAdoptConfig(Contract):
     """A Hugging Face model from outside. What a base model was published without is given to it here."""
 
     name: str
+    role: Literal["model", "auditor"] = Field(
+        default="model", description="auditor: a judge, which there need not be; without a URI the version is empty"
+    )
     source: Source = Source()
     chat_template: str = Field(default="", description="Jinja, in place of the tokenizer's; it ends turns in eos_token")
     pad_token: str = Field(default="", description="a special token of the vocabulary, in place of the tokenizer's")

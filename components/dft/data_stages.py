@@ -61,7 +61,9 @@ def problems(store: Store, config: ProblemsStageConfig, seed: int) -> StageRecor
 
 def adopt_model(store: Store, config: ModelAdoptConfig, seed: int) -> StageRecord:
     """Take a Hugging Face model that lies somewhere already into the store, as an immutable version."""
-    upload = _upload(store, config.source, "model.uri")
+    if config.role == "auditor" and not config.source.uri:
+        return _no_auditor(store, config, seed)
+    upload = _upload(store, config.source, f"{config.role}.uri")
     source = config.source.model_copy(update={"fingerprint": upload.fingerprint})
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
@@ -70,8 +72,21 @@ def adopt_model(store: Store, config: ModelAdoptConfig, seed: int) -> StageRecor
         return adopt_model(config, upload, ws.out)
 
     return run_stage(
-        store=store, stage="dft.adopt-model", kind="models", name=config.name, inputs={},
+        store=store, stage=f"dft.adopt-{config.role}", kind="models", name=config.name, inputs={},
         config=config.model_copy(update={"source": source}), seed=seed, sources=ADOPTING_SOURCES, build=build,
+    )  # fmt: skip
+
+
+def _no_auditor(store: Store, config: ModelAdoptConfig, seed: int) -> StageRecord:
+    """A version without a model: a pipeline's steps are fixed before anybody says whether there is a judge."""
+
+    def build(ws: Workspace) -> Mapping[str, Metric]:
+        (ws.out / "none.txt").write_text("No judge was named (auditor.uri); nobody audits what has no known answer.\n")
+        return {"files": 0}
+
+    return run_stage(
+        store=store, stage="dft.adopt-auditor", kind="models", name=config.name, inputs={}, config=config, seed=seed,
+        sources=ADOPTING_SOURCES, build=build,
     )  # fmt: skip
 
 

@@ -24,12 +24,17 @@ def r_zero_questions(store: str, config: str, seed: int, iteration: str, challen
 
 
 @dsl.component(base_image=image("rollout"), install_kfp_package=False)
-def r_zero_labels(store: str, config: str, seed: int, iteration: str, solver: str, questions: str) -> str:
+def r_zero_labels(
+    store: str, config: str, seed: int, iteration: str, solver: str, questions: str, auditor: str = ""
+) -> str:
     """Labels: the solver's majority answers, filtered by their share, audited."""
     from components.r_zero.stages import labels
     from components.store.shell import call
 
-    return call(labels, store=store, config=config, seed=seed, iteration=iteration, solver=solver, questions=questions)
+    return call(
+        labels, store=store, config=config, seed=seed, iteration=iteration, solver=solver, questions=questions,
+        auditor=auditor,
+    )  # fmt: skip
 
 
 @dsl.component(base_image=image("rollout"), install_kfp_package=False)

@@ -138,6 +138,13 @@ class PoolStageConfig(Contract):
     engine: EngineConfig = EngineConfig()
 
 
+class AuditConfig(Contract):
+    """How a judge audits labels, where there is one."""
+
+    questions: int = Field(default=200, ge=1, description="drawn at random of those that are kept (paper: 200)")
+    max_tokens: int = Field(default=4096, ge=1, description="of what the judge writes")
+
+
 class LabelStageConfig(Contract):
     """The pseudo-labels of an iteration."""
 
@@ -148,7 +155,8 @@ class LabelStageConfig(Contract):
     least: int = Field(
         default=1, ge=1, description="labels without which the solver can't train: its prompts a rollout"
     )
-    engine: EngineConfig = EngineConfig()
+    engine: EngineConfig = Field(default=EngineConfig(), description="the solver's, and then the judge's")
+    audit: AuditConfig = AuditConfig()
 
 
 class SolverStageConfig(Contract):

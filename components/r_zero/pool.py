@@ -7,20 +7,20 @@ from pathlib import Path
 
 from components.language import model as language_model
 from components.language.grading import Grader, Groups
+from components.language.judge import Claim
 from components.language.samples import SamplingConfig, read_samples
 from components.language.sampling import open_engine, sample_to
 from components.language.tokenise import asked
 from components.language.truth import true_answer
+from components.r_zero.audit import by_truth, by_truth_or_judge
 from components.r_zero.config import LabelStageConfig, PoolStageConfig
 from components.r_zero.labels import PseudoLabel, pseudo_labels, require_batch
 from components.r_zero.players import answer, solver_prompts
 from components.r_zero.questions import Question, question_pool
 from components.r_zero.repetition import clusters
 from components.store.errors import IntegrityError, OrreryError
-from data_contracts.interval import wilson
-from data_contracts.r_zero import Audit, LabelSummary, PoolSummary
+from data_contracts.r_zero import LabelSummary, PoolSummary
 from data_contracts.rollouts import Example
-from data_contracts.scores import Share
 
 EXAMPLES = 12
 CLUSTER_DISTANCE = 0.5
@@ -53,30 +53,44 @@ def write_questions(config: PoolStageConfig, challenger: Path, seed: int, scratc
 
 
 def label_questions(
-    config: LabelStageConfig, solver: Path, questions: Path, seed: int, scratch: Path, out: Path
+    config: LabelStageConfig,
+    solver: Path,
+    questions: Path,
+    seed: int,
+    scratch: Path,
+    out: Path,
+    auditor: Path | None = None,
 ) -> LabelSummary:
     """Sample m answers to every question; writes `labels.jsonl`, of those that are kept, and `labels.json`.
+
+    With `auditor`, the folder of a judge, it audits a sample of the labels; without, only known answers do.
 
     Raises OrreryError if fewer are kept than one rollout of the solver asks.
     """
     texts = [question.text for question in _read(questions)]
     tokenizer = language_model.load_tokenizer(solver)
     sampling = SamplingConfig(n=config.label.samples, max_tokens=config.max_tokens, seed=seed)
-    with open_engine(solver, scratch / "vllm.log", config.engine) as server, Grader() as grader:
-        room = server.config.max_model_len - config.max_tokens
-        prompts = solver_prompts(texts, config.solver_system, tokenizer, room)
-        groups = answer(list(prompts.values()), sampling, server, grader, scratch / "answers.jsonl")
+    with Grader() as grader:
+        with open_engine(solver, scratch / "vllm.log", config.engine) as server:
+            room = server.config.max_model_len - config.max_tokens
+            prompts = solver_prompts(texts, config.solver_system, tokenizer, room)
+            groups = answer(list(prompts.values()), sampling, server, grader, scratch / "answers.jsonl")
         kept, counts = pseudo_labels(list(prompts), groups, config.label)
+        require_batch(counts, config.least, config.label)
         answered = [
-            (question, group.majority)
+            Claim(question, group.majority)
             for question, group in zip(prompts, groups, strict=True)
             if group.majority is not None
         ]
+        labelled = [Claim(label.question, label.answer) for label in kept]
+        if auditor is None:
+            audited = by_truth(labelled, grader)
+        else:
+            audited = by_truth_or_judge(labelled, config.audit, auditor, config.engine, seed, grader, scratch)
         summary = LabelSummary(
-            counts=counts, kept=_audit([(label.question, label.answer) for label in kept], grader),
-            every=_audit(answered, grader), examples=_examples(list(prompts), groups, kept),
+            counts=counts, kept=audited, every=by_truth(answered, grader),
+            examples=_examples(list(prompts), groups, kept),
         )  # fmt: skip
-    require_batch(counts, config.least, config.label)
     (out / "labels.jsonl").write_text("".join(label.model_dump_json() + "\n" for label in kept))
     (out / "labels.json").write_text(summary.model_dump_json(indent=1))
     return summary
@@ -87,16 +101,6 @@ def _read(path: Path) -> list[Question]:
         return [Question.model_validate_json(line) for line in path.read_text().splitlines()]
     except ValueError as error:
         raise IntegrityError(f"{path.name} holds no questions: {error}") from error
-
-
-def _audit(labelled: Sequence[tuple[str, str]], grader: Grader) -> Audit:
-    """Labels beside the truth, where it is known."""
-    pairs = [(label, truth) for question, label in labelled if (truth := true_answer(question)) is not None]
-    if not pairs:
-        return Audit(known=0)
-    right = sum(bool(verdict) for verdict in grader.equal_all(pairs))
-    low, high = wilson(right, len(pairs))
-    return Audit(known=len(pairs), right=Share(value=right / len(pairs), low=low, high=high))
 
 
 def _examples(questions: Sequence[str], groups: Sequence[Groups], kept: Sequence[PseudoLabel]) -> tuple[Example, ...]:

@@ -61,22 +61,35 @@ def questions(store: Store, config: PoolStageConfig, seed: int, iteration: str, 
 
 
 def labels(
-    store: Store, config: LabelStageConfig, seed: int, iteration: str, solver: StageRecord, questions: StageRecord
+    store: Store,
+    config: LabelStageConfig,
+    seed: int,
+    iteration: str,
+    solver: StageRecord,
+    questions: StageRecord,
+    auditor: StageRecord | None = None,
 ) -> StageRecord:
-    """Let the solver vote on every question; keep those that are neither too easy nor too hard for it."""
+    """Let the solver vote on every question; keep those that are neither too easy nor too hard for it. A judge audits
+    them, if `auditor` holds one."""
+    inputs = {"solver": solver, "questions": questions}
+    if auditor is not None and any(o.path == "config.json" for o in auditor.objects):
+        inputs["auditor"] = auditor
 
     def build(ws: Workspace) -> Mapping[str, Metric]:
         from components.r_zero.pool import label_questions
 
         found = label_questions(
-            config, ws.fetch_tree("solver"), ws.fetch("questions", "questions.jsonl"), seed, ws.scratch, ws.out
-        )
+            config, ws.fetch_tree("solver"), ws.fetch("questions", "questions.jsonl"), seed, ws.scratch, ws.out,
+            ws.fetch_tree("auditor") if "auditor" in ws.inputs else None,
+        )  # fmt: skip
         metrics: dict[str, Metric] = {"asked": found.counts.asked, "kept": found.counts.kept, "known": found.kept.known}
+        if "auditor" in ws.inputs:
+            metrics |= {"judged": found.kept.judged, "unparsable": found.kept.unparsable}
         return metrics | ({"right": round(found.kept.right.value, 4)} if found.kept.right else {})
 
     return run_stage(
         store=store, stage=f"r_zero.labels-{iteration}", kind="datasets", name=config.name,
-        inputs={"solver": solver, "questions": questions}, config=config, seed=seed, sources=SOURCES, build=build,
+        inputs=inputs, config=config, seed=seed, sources=SOURCES, build=build,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from components.dft.config import ChatsAdoptConfig, ModelAdoptConfig, Source
 from components.language.engine_config import EngineConfig
 from components.language.grpo_config import GrpoConfig
-from components.r_zero.config import Instruction
+from components.r_zero.config import AuditConfig, Instruction
 from components.release.config import LanguageGateConfig
 from components.training.config import TrainConfig
 from data_contracts.base import Contract
@@ -15,7 +15,9 @@ from pipelines.recipes.cluster import Cluster
 from pipelines.recipes.dft.types import Judge
 from pipelines.recipes.r_zero.types import Curriculum, PlayerTraining
 
-SETS = ("math_500", "gsm8k", "amc23", "minerva", "olympiad", "aime24", "aime25")
+SETS = (
+    "math_500", "gsm8k", "amc23", "minerva", "olympiad", "aime24", "aime25", "mmlu_pro", "supergpqa", "bbeh",
+)  # fmt: skip
 TOKENS = 4096
 """Of a response, of either player."""
 ENGINE = EngineConfig(
@@ -45,16 +47,21 @@ class RZeroAdoptedRecipe(Curriculum):
     data: Source = Field(default=Source(), description="chats that the best solver learns from, with `then`")
     examples: int = Field(default=100_000, ge=1, description="of them, drawn at random")
     sets: dict[str, str] = Field(default=dict.fromkeys(SETS, ""), description="name -> URI of problems with answers")
+    auditor: Source = Field(default=Source(), description="a judge of pseudo-labels, by its own template; '': nobody")
+    audit: AuditConfig = AuditConfig()
     chat_template: str = Field(default="", description="'': the model's own")
     pad_token: str = ""
 
     def stages(self) -> dict[str, Contract]:
         name = self.stage_name
         sets = {name: Source(uri=uri) for name, uri in self.sets.items() if uri}
-        return self.shared_stages() | {
+        shared = self.shared_stages()
+        return shared | {
             "adopt_model": ModelAdoptConfig(
                 name=name("base"), source=self.model, chat_template=self.chat_template, pad_token=self.pad_token
             ),
+            "adopt_auditor": ModelAdoptConfig(name=name("auditor"), role="auditor", source=self.auditor),
+            "labels": shared["labels"].model_copy(update={"audit": self.audit}),
             "adopt_chats": ChatsAdoptConfig(
                 name=name("problems"), train=None if self.then == "none" else self.data, examples=self.examples,
                 sets=sets,
@@ -120,6 +127,7 @@ def _train(steps: int, batch_size: int, micro_batch: int) -> TrainConfig:
 
 _ESTIMATES = {
     "dft.adopt-model": 600.0,
+    "dft.adopt-auditor": 600.0,
     "dft.adopt-chats": 300.0,
     "r_zero.challenger": 4 * 3600.0,
     "r_zero.questions": 3600.0,
