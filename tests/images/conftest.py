@@ -1,4 +1,4 @@
-"""The images as their files describe them: nothing here needs a container engine."""
+"""The images as their files describe them; only test_container.py needs a container engine."""
 
 from __future__ import annotations
 
