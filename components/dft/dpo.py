@@ -57,6 +57,7 @@ class PairTrainee:
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         flat = {name: tensor.flatten(0, 1) for name, tensor in batch.items()}
         logp = _of_responses(self.causal, flat)
+        self.reference.to(flat["input_ids"].device)  # DeepSpeed moves only what is trained
         with torch.no_grad():
             reference = _of_responses(self.reference, flat)
         ratio = (logp - reference).detach()

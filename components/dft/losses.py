@@ -113,6 +113,8 @@ def global_tokens(mask: Tensor) -> int:
     """
     count = mask.sum()
     if distributed.is_initialized():
+        if distributed.get_backend() == "nccl":  # it knows only tensors of GPUs, and batches are made on the CPU
+            count = count.cuda()
         distributed.all_reduce(count)
     if not (tokens := int(count)):
         raise OrreryError(

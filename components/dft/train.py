@@ -47,6 +47,7 @@ class ChatTrainee:
     def loss(self, module: nn.Module, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         frozen = None
         if self.reference is not None:
+            self.reference.to(batch["input_ids"].device)  # DeepSpeed moves only what is trained
             with torch.no_grad():
                 frozen = Reference(language_model.hidden_states(self.reference, batch), self.reference.lm_head.weight)
 

@@ -97,7 +97,7 @@ def _optimise(engine: Any, batch: dict[str, Tensor], micro_batch: int) -> dict[s
     parts = zip(*(tensor.split(micro_batch) for tensor in batch.values()), strict=True)
     losses: list[dict[str, Tensor]] = []
     for part in parts:
-        found = engine(dict(zip(batch, part, strict=True)))
+        found = engine({name: tensor.to(_device()) for name, tensor in zip(batch, part, strict=True)})
         engine.backward(found["loss"])  # DeepSpeed divides by the number of parts
         engine.step()  # and steps after the last
         losses.append({name: value.detach() for name, value in found.items()})

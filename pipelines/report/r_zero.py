@@ -68,7 +68,8 @@ def _curriculum(reader: Reader) -> Iterator[Block]:
     yield Table(
         columns,
         [_row(name, summary, pools.get(name)) for name, summary in labelled],
-        caption="Labels right: the majority beside the true answer, of the kept questions whose true answer is known.",
+        caption="Labels right: the majority beside the true answer, of the kept questions whose true answer is known, "
+        "or as a judge finds it; what the judge gives no verdict on counts as wrong.",
     )
     for name, summary in labelled:
         refused = pools[name].refused if name in pools else {}
@@ -93,7 +94,8 @@ def _right(audit: Audit) -> str:
     if audit.right is None:
         return "not audited"
     share = audit.right
-    return f"{100 * share.value:.0f} % ({100 * share.low:.0f}–{100 * share.high:.0f}) of {audit.known}"
+    told = f"{100 * share.value:.0f} % ({100 * share.low:.0f}–{100 * share.high:.0f}) of {audit.known}"
+    return told + (f", {audit.judged} by a judge ({audit.unparsable} without a verdict)" if audit.judged else "")
 
 
 def _training(reader: Reader) -> Iterator[Block]:
