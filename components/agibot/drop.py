@@ -234,7 +234,10 @@ def _place_task_info(drop: Drop, blob: Blob, task_id: int) -> None:
 def _join(drop: Drop) -> None:
     """What each episode lacks of the four parts, and whether there is any episode at all."""
     if not drop.episodes and not drop.findings:
-        message = "no episode was found: there is no task_info, observations, parameters or proprio_stats with one"
+        message = (
+            "no episode was found below task_info, observations, parameters or proprio_stats; name the folder, prefix "
+            "or tar that holds these (a tar of one of them alone does not tell its task)"
+        )
         drop.report((NOWHERE, NOWHERE), finding("inventory.empty-drop", message))
     for source in drop.episodes.values():
         names = f"task {source.task_id}, episode {source.episode_id}"

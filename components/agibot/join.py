@@ -188,8 +188,9 @@ def write_joined(
 ) -> dict[str, Metric]:
     """Write the version that has what `base` has and what a drop adds. Raises OrreryError if the contract is broken."""
     raw, settings, strips = ws.inputs["raw"], settings_of(config), gather_strips(ws.scratch, parts)
-    judgement = check_contract(joined.examined, base.known if base is not None else (), config.profile.contract)
-    page = intake_page(raw.prefix, joined.examined, settings, strips, judgement.outcomes)
+    known = base.known if base is not None else ()
+    judgement = check_contract(joined.examined, known, config.profile.contract)
+    page = intake_page(raw.prefix, joined.examined, settings, strips, judgement.outcomes, known)
     keep_contract(ws.store, f"{config.name}/{ws.version}", raw.prefix, judgement, page)
     document = report(raw.prefix, joined.examined, settings)
     refused = document.summary.quarantined

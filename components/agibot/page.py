@@ -11,6 +11,7 @@ import numpy as np
 from components.agibot.checks.places import spans_in
 from components.agibot.contract import Outcome
 from components.agibot.copies import POINTS, points_of
+from components.agibot.drift import by_chance, distance, places
 from components.agibot.drop import NOWHERE
 from components.agibot.examine import Examined, stem
 from components.agibot.reading import Settings
@@ -23,6 +24,11 @@ from data_contracts.report import WEAKER, Decode
 MOST_SHOWN = 40
 """Episodes that are shown with pictures; a page of thousands could not be opened."""
 _SAMPLED = "Not every frame was decoded, so that not all was checked as in a full examination."
+_ONE_EACH = "Of the usable episodes, one value per episode."
+_BEFORE = (
+    " Before: the last version's episodes. Distance: Kolmogorov and Smirnov's, 0 .. 1, from those of the same tasks;"
+    " chance alone exceeds the number behind it once in a thousand times."
+)
 _TONES: dict[Severity, Tone] = {"error": "bad", "warning": "warn", "info": "plain"}
 _OUTCOMES = {True: Cell("kept", "good"), False: Cell("broken", "bad"), None: Cell("not judged", "plain")}
 _VERDICTS: dict[str, Tone] = {"quarantined": "bad", "repaired": "warn", "accepted": "good"}
@@ -34,8 +40,12 @@ def intake_page(
     settings: Settings,
     work: Path | None = None,
     outcomes: Sequence[Outcome] = (),
+    known: Sequence[Examined] = (),
 ) -> Report:
-    """The page about a drop. `work` holds the film strips that `components.agibot.examine.keep` wrote."""
+    """The page about a drop that is joined to the episodes `known`.
+
+    `work` holds the film strips that `components.agibot.examine.keep` wrote.
+    """
     verdicts = Counter(e.verdict for e in examined)
     usable = [e for e in examined if e.usable]
     seconds = sum(e.frames for e in usable) / settings.robot.fps
@@ -44,10 +54,10 @@ def intake_page(
     sections = [
         Section("Reasons", [_reasons(examined)], "What was found, by how many episodes it was found in."),
         *([Section("Sampled decoding", [_weaker(settings.decode)], _SAMPLED)] if settings.decode != "full" else []),
-        Section("Tasks", [_tasks(examined, settings.robot.fps)]),
+        Section("Tasks", [_tasks(examined, settings.robot.fps, known)]),
         *_by_hand(examined, settings),
         *([Section("Contract", [_contract(outcomes)])] if outcomes else []),
-        Section("Distributions", [_distributions(usable)], "Of the usable episodes, one value per episode."),
+        Section("Distributions", [_distributions(usable, known)], _ONE_EACH + (_BEFORE if known else "")),
         Section("Episodes", list(_episodes(bad, settings, work)), _episodes_lead(bad)),
     ]
     return Report(
@@ -81,12 +91,13 @@ def _weaker(decode: Decode) -> Table:
     )
 
 
-def _tasks(examined: Sequence[Examined], fps: int) -> Table:
+def _tasks(examined: Sequence[Examined], fps: int, known: Sequence[Examined]) -> Table:
+    before = Counter(e.task_id for e in known)
     by_task: dict[int, list[Examined]] = defaultdict(list)
     for episode in examined:
         if episode.task_id != NOWHERE:
             by_task[episode.task_id].append(episode)
-    rows = []
+    rows: list[tuple[str | Cell, ...]] = []
     for task, episodes in sorted(by_task.items()):
         usable = [e for e in episodes if e.usable]
         texts = sorted({e.instruction for e in episodes if e.instruction})
@@ -96,10 +107,11 @@ def _tasks(examined: Sequence[Examined], fps: int) -> Table:
             (
                 str(task), ", ".join(texts[:2]) + more, str(len(episodes)),
                 Cell(f"{len(usable)} ({share:.0%})", "good" if share == 1 else "warn", share=share),
-                f"{sum(e.frames for e in usable) / fps / 60:.1f}",
+                f"{sum(e.frames for e in usable) / fps / 60:.1f}", *([str(before[task])] if known else []),
             )
         )  # fmt: skip
-    return Table(("task", "instructions", "episodes", "usable", "minutes"), rows)
+    columns = ("task", "instructions", "episodes", "usable", "minutes", *(["before"] if known else []))
+    return Table(columns, rows)
 
 
 def _by_hand(examined: Sequence[Examined], settings: Settings) -> Iterator[Section]:
@@ -127,7 +139,7 @@ def _contract(outcomes: Sequence[Outcome]) -> Table:
     return Table(("name", "value", "expectation", "severity", "observed", "outcome", "why"), rows)
 
 
-def _distributions(usable: Sequence[Examined]) -> Block:
+def _distributions(usable: Sequence[Examined], known: Sequence[Examined]) -> Block:
     names = sorted({name for e in usable for name in e.aggregates})
     if not names:
         return Text("There is no usable episode.", "bad")
@@ -135,8 +147,24 @@ def _distributions(usable: Sequence[Examined]) -> Block:
     for name in names:
         values = np.array([e.aggregates[name] for e in usable if name in e.aggregates])
         quantiles = np.quantile(values, (0.0, 0.1, 0.5, 0.9, 1.0))
-        rows.append((name.replace("_", " "), *(f"{q:.4g}" for q in quantiles)))
-    return Table(("value", "least", "10 %", "median", "90 %", "most"), rows)
+        before = _before(name, usable, known) if known else ()
+        rows.append((name.replace("_", " "), *(f"{q:.4g}" for q in quantiles), *before))
+    columns = ("value", "least", "10 %", "median", "90 %", "most")
+    return Table((*columns, "before: 10 %", "median", "90 %", "distance") if known else columns, rows)
+
+
+def _before(name: str, usable: Sequence[Examined], known: Sequence[Examined]) -> tuple[str, ...]:
+    """Of one value: three quantiles of the last version's episodes, and how far the new ones are from those."""
+    values = np.array([e.aggregates[name] for e in known if name in e.aggregates])
+    if not len(values):
+        return ("",) * 4
+    spread = np.quantile(values, (0.1, 0.5, 0.9))
+    found = places(usable, known, name, resolution=1e-9 + 1e-6 * float(np.abs(values).max()))
+    compared = np.isfinite(found.least)
+    if not compared.any():
+        return (*(f"{q:.4g}" for q in spread), "other tasks")
+    far, chance = distance(found.least[compared], found.most[compared]), by_chance(found.count, found.size)
+    return (*(f"{q:.4g}" for q in spread), f"{far:.2f} (chance {min(chance, 1):.2f})")
 
 
 def _episodes_lead(bad: Sequence[Examined]) -> str:

@@ -154,7 +154,7 @@ def view(
 def _print(report: ValidationReport) -> None:
     """What was found, the reasons by frequency, and the sums. Episodes without a finding are only counted."""
     rows = [
-        (e.task_id, e.episode_id, e.verdict, f.severity, f.code, f.message, f.where)
+        (*("" if n < 0 else n for n in (e.task_id, e.episode_id)), e.verdict, f.severity, f.code, f.message, f.where)
         for e in report.episodes
         for f in e.findings
     ]

@@ -34,6 +34,8 @@ HIDES: dict[str, tuple[str, ...]] = {
     "hdf5.missing-key": ("kinematics.quaternion-",),
     "hdf5.action-equals-state": ("kinematics.state-frozen",),
     "video.rate": ("video.pts-irregular",),
+    "hdf5.wrong-shape": ("hdf5.action-shorter-than-state",),  # it would be placed upon that state
+    "hdf5.not-finite": ("hdf5.action-shorter-than-state",),
 }  # fmt: skip
 """What can't be judged beside a fault, by codes or their beginnings: what can't be read has no faults."""
 ONE_PLACE = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,31 @@ def test_a_bad_episode_is_shown_with_strip_plot_and_mend(three: RawDrop, tmp_pat
     assert page.count("data:image/jpeg") == 1, "the film strip of the bad episode alone"
     assert "fill: var(--bad)" in page, "the bad span is shaded"
     assert HOSTILE not in page
+
+
+def test_new_episodes_are_set_beside_the_last_version_s(three: RawDrop) -> None:
+    """Value by value: the same ones are at no distance, others at the largest; a task that was not there is said so."""
+    old = examine_all(three.root)
+    faster = {"joint_speed_max": 99.0}
+    new = [e.model_copy(update={"aggregates": e.aggregates | faster}) for e in old]
+    page = render(intake_page("drop", new, HEAD_ONLY, known=old))
+    assert row_of(page, "joint speed max")[-1].startswith("1.00 (chance ")
+    assert row_of(page, "luma mean")[-1].startswith("0.00 (chance ")
+    least, low, median, high, most, *before, _ = row_of(page, "luma mean")[1:]
+    assert before == [low, median, high], f"{least} .. {most}"
+    elsewhere = [e.model_copy(update={"task_id": 1}) for e in new]
+    page = render(intake_page("drop", elsewhere, HEAD_ONLY, known=old))
+    assert row_of(page, "luma mean")[-1] == "other tasks"
+    assert row_of(page, "1")[-1] == "0", "the task had no episode before"
+
+
+def row_of(page: str, name: str) -> list[str]:
+    """The cells of a table's row that begins with `name`, as text."""
+    for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL):
+        cells = [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)]
+        if cells and cells[0] == name:
+            return cells
+    raise AssertionError(f"no row {name}")
 
 
 def test_a_page_without_pictures(three: RawDrop) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from components.agibot.blob import Blob, TooLarge
 from components.agibot.checks.evidence import Calibration, Evidence
 from components.agibot.checks.flanges import ORIENTATION, POSITION, SIDES
-from components.agibot.checks.places import after, frames
+from components.agibot.checks.places import after, count, frames
 from components.agibot.proprio import Array
 from data_contracts.catalogue import Thresholds, finding, thresholds
 from data_contracts.embodiment import Camera
@@ -127,16 +127,14 @@ def _numbers(values: list[Any], shape: tuple[int, ...], what: str) -> Array:
 
 
 def check_poses(evidence: Evidence) -> Iterator[Finding]:
-    """Of cameras with one pose per frame: those of the head must not jump, those of the hands must follow the hands."""
+    """Cameras of the head must not jump; with one pose per frame, those of the hands must follow the hands."""
     known = {c.name: c for c in evidence.robot.cameras}
     positions = evidence.arrays.get(POSITION)
     for name, found in evidence.calibrations.items():
-        if not evidence.frames or len(found.camera_to_base) != evidence.frames:
-            continue
         where = f"{view_of(name)}_extrinsic_params_aligned.json"
         if name.startswith("head"):
             yield from check_jumps(name, found, where, evidence.allowed)
-        if positions is None:
+        if positions is None or len(found.camera_to_base) != len(positions):
             continue
         for arm, side in enumerate(SIDES):
             if name.startswith(f"hand_{side}"):
@@ -154,7 +152,7 @@ def check_jumps(camera: str, found: Calibration, where: str, allowed: Thresholds
     if bad.any():
         message = (
             f"{camera} steps up to {100 * steps.max():.1f} cm and turns up to {np.degrees(turns.max()):.1f} degrees "
-            f"between frames; {int(bad.sum())} such jumps"
+            f"between frames; {count(bad, 'such jump')}"
         )
         yield finding("calibration.pose-jump", message, f"{where}, {frames(after(bad))}")
 

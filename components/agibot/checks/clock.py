@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.agibot.checks.evidence import Evidence
-from components.agibot.checks.places import after, frames, in_file
+from components.agibot.checks.places import after, count, frames, in_file
 from components.agibot.proprio import TIMESTAMP
 from data_contracts.catalogue import Thresholds, finding
 from data_contracts.reasons import Finding
@@ -58,11 +58,11 @@ def _without_falls(stamps: NDArray[np.int64], nominal: float) -> NDArray[np.floa
 def _check_pauses(periods: NDArray[np.float64], nominal: float, limits: Thresholds) -> Iterator[Finding]:
     long = periods > limits.gap_s * 1000
     if long.any():
-        message = f"{int(long.sum())} pauses, the longest of {periods.max() / 1000:.3f} s"
+        message = f"{count(long, 'pause')}, the longest of {periods.max() / 1000:.3f} s"
         yield finding("time.gap", message, f"{_WHERE}, {frames(after(long))}")
     short = (periods > limits.short_gap_periods * nominal) & ~long
     if short.any():
-        message = f"{int(short.sum())} frame periods exceed {limits.short_gap_periods:g} nominal ones"
+        message = f"{count(short, 'frame period')} above {limits.short_gap_periods:g} nominal ones"
         yield finding(
             "time.short-gap", f"{message}, up to {periods[short].max():.1f} ms", f"{_WHERE}, {frames(after(short))}"
         )

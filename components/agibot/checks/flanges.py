@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from components.agibot.checks.evidence import Evidence
-from components.agibot.checks.places import after, frames, in_file, rows
+from components.agibot.checks.places import after, count, frames, in_file, rows
 from components.agibot.proprio import Array
 from data_contracts.catalogue import Thresholds, finding
 from data_contracts.profile import Chain
@@ -39,12 +39,12 @@ def check_quaternions(key: str, values: Array, allowed: Thresholds) -> Iterator[
     norms = np.linalg.norm(values, axis=-1).reshape(len(values), -1)
     zero = norms < 1e-6
     if zero.any():
-        message = f"{key} is all zero at {int(rows(zero).sum())} frames"
+        message = f"{key} is all zero at {count(rows(zero), 'frame')}"
         yield finding("kinematics.quaternion-zero", message, f"{in_file(key)}, {frames(rows(zero))}")
     off = (np.abs(norms - 1) > allowed.quaternion_norm) & ~zero
     if off.any():
         worst = norms[off][np.abs(norms[off] - 1).argmax()]
-        message = f"{key} has norms up to {worst:.4f} at {int(rows(off).sum())} frames; a rotation has 1"
+        message = f"{key} has norms up to {worst:.4f} at {count(rows(off), 'frame')}; a rotation has 1"
         yield finding("kinematics.quaternion-norm", message, f"{in_file(key)}, {frames(rows(off))}")
 
 
@@ -57,7 +57,7 @@ def check_turns(orientations: Array, allowed: Thresholds) -> Iterator[Finding]:
     bad = turns > allowed.end_turn_rad
     if bad.any():
         arm = SIDES[int(turns.max(axis=0).argmax())]
-        message = f"the {arm} flange turns by {turns.max():.2f} rad between frames; {int(rows(bad).sum())} such turns"
+        message = f"the {arm} flange turns by {turns.max():.2f} rad between frames; {count(rows(bad), 'such turn')}"
         yield finding("kinematics.end-turn", message, f"{in_file(ORIENTATION)}, {frames(after(rows(bad)))}")
 
 
@@ -67,7 +67,7 @@ def check_steps(positions: Array, allowed: Thresholds) -> Iterator[Finding]:
     bad = steps > allowed.end_step_m
     if bad.any():
         arm = SIDES[int(steps.max(axis=0).argmax())]
-        message = f"the {arm} flange steps {100 * steps.max():.1f} cm between frames; {int(rows(bad).sum())} such steps"
+        message = f"the {arm} flange steps {100 * steps.max():.1f} cm between frames; {count(rows(bad), 'such step')}"
         yield finding("kinematics.end-step", message, f"{in_file(POSITION)}, {frames(after(rows(bad)))}")
 
 
@@ -83,7 +83,7 @@ def check_residual(
         if bad.any():
             message = (
                 f"the {side} flange is recorded up to {100 * residual.max():.1f} cm from where its joints put it, "
-                f"{100 * np.median(residual):.1f} cm in the median; {int(bad.sum())} frames"
+                f"{100 * np.median(residual):.1f} cm in the median; {count(bad, 'frame')}"
             )
             yield finding("kinematics.flange-residual", message, f"{in_file(POSITION)}, {side}, {frames(bad)}")
 

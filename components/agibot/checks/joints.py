@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.agibot.checks.evidence import Evidence
-from components.agibot.checks.places import after, frames, in_file, rows, runs
+from components.agibot.checks.places import after, count, frames, in_file, rows, runs
 from components.agibot.proprio import Array
 from data_contracts.catalogue import Thresholds, finding
 from data_contracts.embodiment import Limits
@@ -47,7 +47,7 @@ def check_limits(key: str, values: Array, limits: Limits, allowed: Thresholds) -
         code, bad, frame, joint = found
         message = (
             f"{key} of dimension {joint} reaches {values[frame, joint]:.3f}, its limits are "
-            f"{lower[joint]:.3f} .. {upper[joint]:.3f}; {int(bad.sum())} frames"
+            f"{lower[joint]:.3f} .. {upper[joint]:.3f}; {count(bad, 'frame')}"
         )
         yield finding(code, message, f"{in_file(key)}, dimension {joint}, {frames(bad)}")
 
@@ -64,7 +64,7 @@ def check_velocity(key: str, values: Array, limits: Limits, fps: int, allowed: T
         code, bad, frame, joint = found
         message = (
             f"{key} of dimension {joint} moves at {speed[frame, joint]:.2f} per second, its limit is "
-            f"{most[joint]:.2f}; {int(bad.sum())} frames"
+            f"{most[joint]:.2f}; {count(bad, 'frame')}"
         )
         yield finding(code, message, f"{in_file(key)}, dimension {joint}, {frames(after(bad))}")
 
@@ -100,7 +100,7 @@ def check_jerk(joints: Array, allowed: Thresholds) -> Iterator[Finding]:
         frame, joint = np.unravel_index(int(z.argmax()), z.shape)
         message = (
             f"{ARMS} of dimension {joint} has a jerk of {jerk[frame, joint]:+.3f} rad per frame cubed, "
-            f"{z[frame, joint]:.0f} times its usual one; {int(bad.sum())} frames"
+            f"{z[frame, joint]:.0f} times its usual one; {count(bad, 'frame')}"
         )
         mask = np.concatenate([[False], bad, [False, False]])
         yield finding("kinematics.jerk", message, f"{in_file(ARMS)}, dimension {joint}, {frames(mask)}")
@@ -128,6 +128,6 @@ def check_alive(joints: Array, commands: Array, allowed: Thresholds) -> Iterator
         joint = int(np.flatnonzero(dead)[0])
         message = (
             f"{ARMS} of dimension {joint} never changes while its command moves by "
-            f"{np.ptp(commands[:, joint]):.2f} rad; {int(dead.sum())} such joints"
+            f"{np.ptp(commands[:, joint]):.2f} rad; {count(dead, 'such joint')}"
         )
         yield finding("kinematics.state-frozen", message, f"{in_file(ARMS)}, dimension {joint}")

@@ -19,6 +19,12 @@ def frames(mask: NDArray[np.bool_]) -> str:
     return ("frame " if mask.sum() == 1 else "frames ") + ", ".join(spans) + (f" and {more} more spans" * (more > 0))
 
 
+def count(mask: NDArray[np.bool_], of: str) -> str:
+    """How many hold of `mask`, of what: `1 frame`, `12 frames`."""
+    number = int(mask.sum())
+    return f"{number} {of}" + "s" * (number != 1)
+
+
 def runs(mask: NDArray[np.bool_]) -> NDArray[np.intp]:
     """(K, 2) start and end, half open, of the runs in which `mask` (N,) holds."""
     return np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8))).reshape(-1, 2)
