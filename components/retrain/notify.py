@@ -62,17 +62,29 @@ def _notice(store: Store, config: NotifyConfig, pipeline: str, run: str, state: 
     statuses = _statuses(store, pipeline, run)
     decision = _decision(store, statuses)
     problems = tuple(f"{s.name}: {s.message}" for s in statuses if s.status == "failed")
+    state = _state(state, statuses, decision)
     candidate = None
     with contextlib.suppress(OrreryError):
         candidate = registry.current(store, config.policy, "candidate")
     mode, reason = (decision.mode, decision.reason) if decision else ("", "")
-    ended = "; ".join(problems) or (state.lower() if state != "SUCCEEDED" else reason or "it succeeded")
+    unsaid = "; ".join(f"{s.name} did not end" for s in statuses if s.status == "running") or state.lower()
+    ended = "; ".join(problems) or (unsaid if state != "SUCCEEDED" else reason or "it succeeded")
     if state == "SUCCEEDED" and mode in ("adapt", "full") and candidate:
         ended = f"{ended}; candidate {candidate}"
     return RetrainNotice(
         text=f"retrain of {config.policy}: {mode or 'not decided'}, {ended}", run=run, pipeline=pipeline, status=state,
         policy=config.policy, mode=mode, reason=reason, candidate=candidate or "", problems=problems,
     )  # fmt: skip
+
+
+def _state(state: str, statuses: list[StageStatus], decision: RetrainDecision | None) -> str:
+    """How the run ended. `kfp.local` knows. KFP 2.17 hands on what its metadata say while the last step starts
+    (backend/src/v2/driver/resolve.go): COMPLETE, FAILED, or RUNNING, which a run that ended well mostly is then.
+    """
+    if state != "RUNNING":
+        return "SUCCEEDED" if state == "COMPLETE" else state
+    released = any(s.name == "release.candidate" and s.status in ("succeeded", "cached") for s in statuses)
+    return "SUCCEEDED" if decision is not None and (decision.mode == "skip" or released) else "FAILED"
 
 
 def _statuses(store: Store, pipeline: str, run: str) -> list[StageStatus]:

@@ -211,6 +211,26 @@ def test_a_notice_is_kept_and_sent(
     assert "secret" not in capsys.readouterr().err
 
 
+def test_what_kfp_says_of_a_run_that_it_has_not_finished_is_looked_up(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its backend said RUNNING of a retrain that had ended: nobody would know a good night from a bad one."""
+    monkeypatch.setenv("ORRERY_PIPELINE", "retrain")
+
+    def told(run: str, state: str, data: StageRecord | None, released: bool = False) -> RetrainNotice:
+        monkeypatch.setenv("ORRERY_RUN", run)
+        choice(folder_store, data)
+        StatusWriter(folder_store, "release.candidate").write("succeeded" if released else "running")
+        notify(folder_store, NotifyConfig(policy=POLICY), 0, state)
+        return RetrainNotice.model_validate_json(folder_store.read(f"runs/retrain/{run}/{NOTICE}"))
+
+    skipped, new = told("one", "RUNNING", None), dataset(folder_store, 4)
+    assert (skipped.mode, skipped.status) == ("skip", "SUCCEEDED")
+    assert [told("two", "RUNNING", new, done).status for done in (False, True)] == ["FAILED", "SUCCEEDED"]
+    assert "release.candidate did not end" in told("three", "RUNNING", new).text
+    assert told("four", "COMPLETE", new).status == "SUCCEEDED"
+
+
 @pytest.mark.parametrize(
     ("path", "why"), [("/broken-secret", "failed: HTTP 500"), ("/moved-secret", "failed: HTTP 302")]
 )
