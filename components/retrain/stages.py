@@ -20,6 +20,7 @@ from components.store.errors import ConfigurationError, OrreryError
 from components.store.records import find_records, read_input, read_reference, reference
 from components.store.stage import Workspace, run_stage
 from data_contracts.lineage import Metric, StageRecord
+from data_contracts.release import CHANNELS, Decision
 from data_contracts.retrain import Mode
 
 DECIDE_STAGE = "retrain.decide"
@@ -123,10 +124,23 @@ def _released(store: Store, policy: str) -> StageRecord | None:
 
 
 def _judged(store: Store, policy: str) -> StageRecord | None:
-    """The dataset that the last policy before the gate learned from, whether it passed or not."""
+    """The dataset that the last policy before the gate learned from, whether it was refused or released.
+
+    One that passed and got no further, since the run was killed or an engine was away, is not done with.
+    """
+    released = {
+        entry.target.prefix
+        for channel in CHANNELS
+        if (pointer := registry.read_pointer(store, policy, channel)) is not None
+        for entry in pointer.history
+    }
+    made = {r.inputs["gate"].prefix for r in find_records(store, "models", policy) if r.prefix in released}
     gates = [r for r in find_records(store, "evaluations", f"{policy}-gate") if r.stage == registry.GATE_STAGE]
     for gate in sorted(gates, key=lambda r: r.started_at, reverse=True):
-        model = read_input(store, gate.inputs["model"])
+        model, decision = read_input(store, gate.inputs["model"]), gate.object("decision.json")
+        passed = Decision.model_validate_json(store.read(gate.key_of(decision), decision.sha256)).passed
+        if passed and gate.prefix not in made:
+            continue
         if "dataset" in model.inputs:
             return read_input(store, model.inputs["dataset"])
     return None

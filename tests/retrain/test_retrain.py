@@ -67,7 +67,7 @@ def dataset(store: Store, episodes: int, mean: float = 0.0) -> StageRecord:
     return published(store, "agibot.join", "datasets", "toys", {"manifest.json": manifest.model_dump_json()})
 
 
-def judged(store: Store, data: StageRecord, passed: bool = True) -> StageRecord:
+def judged(store: Store, data: StageRecord, passed: bool = True, released: bool = True) -> StageRecord:
     """A policy that learned from `data` and came before the gate; the released one, if it passed."""
     model = published(store, "ge_act.specialize", "models", "toy-model", {"model": data.version}, dataset=data)
     codec = published(store, "ge_base.codec", "models", "toy-codec", {"codec": "c"})
@@ -79,7 +79,7 @@ def judged(store: Store, data: StageRecord, passed: bool = True) -> StageRecord:
         store, "release.gate", "evaluations", f"{POLICY}-gate", {"decision.json": decision.model_dump_json()},
         model=model,
     )  # fmt: skip
-    if passed:
+    if passed and released:
         from components.release import registry
 
         made = published(
@@ -139,6 +139,15 @@ def test_the_first_dataset_is_trained_in_full_and_then_left_alone(folder_store: 
     judged(folder_store, data, passed=False)
     again = choice(folder_store, data)
     assert (again.mode, again.judged) == ("skip", data.prefix)
+
+
+def test_a_policy_that_passed_and_was_not_released_is_finished_by_the_next_run(folder_store: Store) -> None:
+    """Breaks if a server that was away during its check kept a good policy from people until new data came."""
+    data = dataset(folder_store, 4)
+    judged(folder_store, data, released=False)
+    assert choice(folder_store, data).mode == "full", "again: what is made already is found"
+    judged(folder_store, data)
+    assert choice(folder_store, data).mode == "skip"
 
 
 def test_new_episodes_adapt_the_released_policy(folder_store: Store) -> None:
