@@ -11,6 +11,7 @@ import signal
 import sys
 from pathlib import Path
 
+from components.launcher import lease
 from components.launcher.keeper import Keeper
 from components.launcher.order import find_result, hand_back, take_order
 from components.store.errors import OrreryError
@@ -30,6 +31,7 @@ def train_node(key: str) -> None:
         order, job = take_order(store, key, folder)
         if find_result(store, order) is not None:
             return  # this pod was started again after the work was done
+        lease.check(store, order.lease_key)
         keeper = Keeper(store, order.checkpoints, Path(job.scratch))
         step = keeper.restore()
         if first and step:
@@ -38,7 +40,7 @@ def train_node(key: str) -> None:
         if not first:
             run_node(job, seconds)
             return
-        with keeper:
+        with keeper, lease.watching(store, order.lease_key, lambda: os.kill(os.getpid(), signal.SIGTERM)):
             metrics = run_node(job, seconds)
         hand_back(store, order, Path(job.out), metrics)
         keeper.clear()

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from components.launcher.client import TrainerClient, own_namespace
 from components.launcher.follow import attend
+from components.launcher.lease import Lease
 from components.launcher.node import SECONDS
 from components.launcher.order import Order, Result, download, find_result, place_order
 from components.launcher.train import PLACEMENT
@@ -55,7 +56,8 @@ def _attended(ws: Workspace, order: Order, placement: Placement) -> Result:
     environment = {"ORRERY_STORE": ws.store.url, "ORRERY_IMAGE": placement.image, SECONDS: f"{seconds:.0f}"}
     command = ["python", "-m", "components.launcher.node", order.key]
     job = train_job(job_name(run, ws.stage, content), placement, command, environment, content, owner)
-    uid = attend(client, job, seconds)
+    with Lease(ws.store, order.lease_key):
+        uid = attend(client, job, seconds)
     result = find_result(ws.store, order)
     if result is None:
         raise OrreryError(

@@ -50,6 +50,10 @@ class Order(Contract):
     def result_key(self) -> str:
         return f"{self.checkpoints}/result-{self.name}.json"
 
+    @property
+    def lease_key(self) -> str:
+        return f"{self.checkpoints}/lease-{self.name}.txt"
+
 
 class Result(Contract):
     """What rank 0 published, and its metrics. Written last: it is whole, or it is not there."""
