@@ -12,9 +12,9 @@ reference=${1:-localhost/orrery-base:bookworm}
   { echo "images: this needs root and debootstrap (sudo apt-get install debootstrap); $nothing_done" >&2; exit 2; }
 
 root=$(mktemp -d)
-trap 'rm -rf "$root"' EXIT
+trap 'rm -rf --one-file-system "$root"' EXIT
 debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates bookworm "$root" >&2
-rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/doc/*
+rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/* "$root"/usr/share/{doc,locale}/*
 trust=/etc/ssl/certs/ca-certificates.crt
 cp "$trust" "$root$trust"
 tar -C "$root" --exclude './proc/*' --exclude './sys/*' --exclude './dev/*' -c . |
