@@ -35,10 +35,16 @@ class Cluster(Contract):
     budget_cpu_hours: float | None = Field(default=None, gt=0, description="of a run: no stage starts that exceeds it")
 
 
-def check_engine(engine: EngineConfig, cluster: Cluster) -> None:
-    """Raises ValueError, with the mend, for an engine on GPUs in a recipe that asks for none."""
+def check_engine(engine: EngineConfig, cluster: Cluster, tokens: int) -> None:
+    """Raises ValueError, with the mend, for an engine on GPUs in a recipe that asks for none, or for one whose
+    sequences are too short for answers of `tokens`."""
     if engine.gpus and not cluster.accelerator:
         raise ValueError(
             f"engine.device is gpu, with {engine.gpus} of them, but cluster.accelerator asks for none; set "
             "cluster.accelerator, e.g. to nvidia.com/gpu, or engine.device=cpu"
+        )
+    if 0 < engine.max_model_len <= tokens:
+        raise ValueError(
+            f"engine.max_model_len {engine.max_model_len} leaves no room for a question beside {tokens} tokens of its "
+            "answer; raise it, or set 0 for all that the model has places for"
         )

@@ -134,6 +134,8 @@ def test_an_engine_for_gpus_needs_vllms_build_for_them(monkeypatch: pytest.Monke
         ("r_zero", ["engine.device=gpu"], r"engine\.device is gpu, with 1 .*set cluster\.accelerator"),
         ("dft", ["engine.device=gpu", "engine.tensor_parallel_size=4"], r"engine\.device is gpu, with 4 "),
         ("dft", ["engine.dtype=float8"], r"engine\.dtype"),
+        ("dft", ["engine.max_model_len=64"], r"engine\.max_model_len 64 leaves no room .* raise it, or set 0"),
+        ("r_zero", ["engine.max_model_len=192"], r"engine\.max_model_len 192 leaves no room .* beside 192 tokens"),
         ("dft", ["engine.gpu_memory_utilization=1"], r"engine\.gpu_memory_utilization"),
     ],
 )

@@ -149,6 +149,6 @@ class DftRecipe(Recipe):
 
     @model_validator(mode="after")
     def _agree(self) -> DftRecipe:
-        check_engine(self.engine, self.cluster)
+        check_engine(self.engine, self.cluster, self.model.context // 2)
         self.stages()  # each stage's own checks
         return self

@@ -86,7 +86,7 @@ class AdoptedRecipe(Recipe):
 
     @model_validator(mode="after")
     def _agree(self) -> AdoptedRecipe:
-        check_engine(self.engine, self.cluster)
+        check_engine(self.engine, self.cluster, self.max_tokens)
         self.stages()  # each stage's own checks
         return self
 

@@ -141,7 +141,7 @@ class Curriculum(Recipe):
 
     @model_validator(mode="after")
     def _sampled_as_trained(self) -> Curriculum:
-        check_engine(self.engine, self.cluster)
+        check_engine(self.engine, self.cluster, max(self.question_tokens, self.answer_tokens))
         for player, tokens in (("challenger", self.question_tokens), ("solver", self.answer_tokens)):
             training: PlayerTraining = getattr(self, player)
             if training.grpo.max_tokens != tokens:
