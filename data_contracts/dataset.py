@@ -9,6 +9,16 @@ from data_contracts.base import Contract
 from data_contracts.report import Summary
 
 
+class Repair(Contract):
+    """An array of an episode that was mended, provably: nothing is ever filled in."""
+
+    key: str = Field(description="the array in proprio_stats.h5")
+    reason: str = Field(description="code of the finding that tells it")
+    rows: tuple[int, int] = Field(description="before and after")
+    before: str = Field(description="SHA-256 of its shape and its values in double precision, as recorded")
+    after: str = Field(description="... and as mended")
+
+
 class EpisodeEntry(Contract):
     """One published episode. `index` is LeRobot's episode index; ids are the raw drop's."""
 
@@ -18,6 +28,7 @@ class EpisodeEntry(Contract):
     instruction: str
     frames: int = Field(gt=0)
     repaired: bool = False
+    repairs: tuple[Repair, ...] = Field(default=(), description="what was mended")
     accepted: str = Field(default="", description="who accepted it in spite of errors, why, and which")
     source_sha256: str = Field(description="hash over the raw files the episode was made from")
     place: str = Field(default="", description="hash of where these files lie, if that is known")

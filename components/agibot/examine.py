@@ -20,6 +20,7 @@ from components.agibot.drop import EpisodeSource
 from components.agibot.reading import Settings, read
 from components.store.files import write_atomic
 from data_contracts.base import Contract
+from data_contracts.dataset import Repair
 from data_contracts.profile import Acceptance
 from data_contracts.reasons import Finding
 from data_contracts.report import Decode, EpisodeVerdict, Verdict
@@ -50,6 +51,9 @@ class Examined(Contract):
     decode: Decode = "full"
     """how much of its videos was decoded"""
     repaired: tuple[str, ...] = ()
+    """which arrays were mended"""
+    repairs: tuple[Repair, ...] = ()
+    """... and how"""
     accepted: str = ""
     """who accepted it in spite of errors, why, and which"""
     motion: str = ""
@@ -87,7 +91,8 @@ def examine(job: Job) -> Examined:
     verdict = judge(found, bool(reading.repaired))
     examined = Examined(
         task_id=source.task_id, episode_id=source.episode_id, verdict=verdict, findings=found, frames=evidence.frames,
-        instruction=source.entry.task_name if source.entry else "", repaired=tuple(reading.repaired),
+        instruction=source.entry.task_name if source.entry else "", repaired=tuple(r.key for r in reading.repaired),
+        repairs=tuple(reading.repaired),
         accepted=accepted, aggregates=_aggregates(evidence), **_likeness(evidence, settings.cameras[0]),
         place=source.place(settings.cameras), decode=settings.decode,
         source_sha256=source.content(settings.cameras) if job.folder and verdict != "quarantined" else "",
@@ -174,7 +179,8 @@ def keep(folder: Path, examined: Examined, evidence: Evidence, settings: Setting
         _write_strip(path.with_name(path.name + ".jpg"), first.samples)
     if examined.usable:
         kept: dict[str, NDArray[Any]] = dict(columns(evidence.arrays, settings.robot))
-        kept |= {f"samples/{name}": info.samples for name, info in evidence.videos.items()}
+        for name, info in evidence.videos.items():
+            kept |= {f"samples/{name}": info.samples, f"sampled/{name}": info.sampled}
         for name, calibration in evidence.calibrations.items():
             kept |= {f"calibration/{name}/{part}": values for part, values in vars(calibration).items()}
         part = path.with_name(f"{path.name}.{os.getpid()}.part")

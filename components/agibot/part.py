@@ -47,6 +47,7 @@ from components.agibot.statistics import (
 )
 from components.agibot.stored import forget, local_video
 from components.agibot.tables import TableFiles, table_of
+from components.agibot.verify import ends, require_pictures, require_rows
 from components.agibot.videos import VideoJoiner, VideoPlace, video_path
 from components.store.files import write_atomic
 from data_contracts.base import canonical_json
@@ -92,6 +93,7 @@ def write_part(
             forget(work, source)
             rows.append({"source/task_id": found.task_id, "source/episode_id": found.episode_id, **row})
             advance()
+    _verify(out, config, work, usable, rows)
     if usable:
         facts = {c: lerobot.video_facts(video_path(out, IMAGES + c, 0, 0), fps) for c in config.cameras}
     _copy_strips(out, work, usable, [e for e in examined if not e.usable], config.strips)
@@ -99,6 +101,26 @@ def write_part(
         write_atomic(out / name, "".join(f"{line}\n" for line in lines).encode())
     lerobot.write_json(out / FACTS, facts)
     write_sketches(out / SKETCHES, sketches, {})
+
+
+def _verify(
+    out: Path, config: IntakeConfig, work: Path, usable: Sequence[Examined], rows: Sequence[dict[str, Any]]
+) -> None:
+    """Read back the first and last episode of each file. Raises OrreryError if one is not as it was examined."""
+    fps, names = config.profile.robot(config.embodiment).fps, [f"videos/{IMAGES}{c}" for c in config.cameras]
+    for tree in ("data", *names):
+        for number in ends((r[f"{tree}/chunk_index"], r[f"{tree}/file_index"]) for r in rows):
+            row, kept = rows[number], stem(work, *usable[number].key)
+            file = (row[f"{tree}/chunk_index"], row[f"{tree}/file_index"])
+            what = f"task {usable[number].task_id}, episode {usable[number].episode_id}"
+            with np.load(kept.with_name(kept.name + ".npz"), allow_pickle=False) as arrays:
+                if tree == "data":
+                    wanted = {name: arrays[name] for name in COLUMNS}
+                    require_rows(out / table_path(tree, *file), row["data/row_group"], wanted, what)
+                    continue
+                camera, start = tree.removeprefix(f"videos/{IMAGES}"), round(row[f"{tree}/from_timestamp"] * fps)
+                path = video_path(out, IMAGES + camera, *file)
+                require_pictures(path, start, fps, arrays[f"samples/{camera}"], arrays[f"sampled/{camera}"], what)
 
 
 def _labels(source: EpisodeSource) -> dict[str, Any]:

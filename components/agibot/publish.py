@@ -41,6 +41,7 @@ from components.agibot.statistics import (
     write_sketches,
 )
 from components.agibot.tables import FILES_PER_CHUNK, TableFiles, table_of
+from components.agibot.verify import require_rows
 from components.agibot.videos import video_path
 from components.store.files import write_atomic
 from components.telemetry.progress import progress
@@ -55,6 +56,8 @@ _BATCH = 500
 _KEPT = ("data/", "calibration/", "videos/", "meta/episodes/", f"{RECORDS}/")
 """What a joined version takes over of its parent as it is."""
 
+_Proof = tuple[int, dict[str, NDArray[Any]], str]
+"""What a row group of a file must hold, and whose it is."""
 Refer = Callable[[str, str, int, str], None]
 """`components.store.stage.Workspace.refer`."""
 
@@ -166,7 +169,7 @@ def _write_episodes(version: Version) -> Iterator[EpisodeEntry]:
     trees = ["calibration"] if version.config.calibration else []
     trees += [f"videos/{IMAGES}{camera}" for camera in version.config.cameras]
     files, schema, rows = _Files(version), _schema(version), []
-    prepared = _Prepared(version)
+    prepared, proofs = _Prepared(version), dict[str, tuple[_Proof, _Proof]]()
     with ExitStack() as stack:
         data, meta = (
             stack.enter_context(TableFiles(version.out / tree, first=version.files(tree)))
@@ -188,12 +191,18 @@ def _write_episodes(version: Version) -> Iterator[EpisodeEntry]:
             version.entries.append(entry)
             version.frames += entry.frames
             rows.append(row)
+            proof = (row["data/row_group"], columns | indices, f"episode {entry.index}")
+            table = table_path("data", row["data/chunk_index"], row["data/file_index"])
+            proofs[table] = (proofs.get(table, (proof,))[0], proof)
             if len(rows) == _BATCH or number + 1 == len(version.kept):
                 chunk, file = meta.next_file()
                 places = {"meta/episodes/chunk_index": chunk, "meta/episodes/file_index": file}
                 meta.add(pa.Table.from_pylist([r | places for r in rows], schema=schema))
                 rows.clear()
             yield entry
+    for table, first_and_last in proofs.items():
+        for row_group, wanted, what in first_and_last:
+            require_rows(version.out / table, row_group, wanted, what)
 
 
 class _Prepared:
@@ -277,7 +286,7 @@ def _identity(entry: EpisodeEntry, first: int) -> dict[str, Any]:
 def _entry(index: int, found: Examined) -> EpisodeEntry:
     return EpisodeEntry(
         index=index, task_id=found.task_id, episode_id=found.episode_id, instruction=found.instruction,
-        frames=found.frames, repaired=found.verdict == "repaired", accepted=found.accepted,
+        frames=found.frames, repaired=found.verdict == "repaired", repairs=found.repairs, accepted=found.accepted,
         source_sha256=found.source_sha256, place=found.place,
     )  # fmt: skip
 

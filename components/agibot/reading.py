@@ -12,6 +12,7 @@ from components.agibot.checks.video import read_video
 from components.agibot.drop import EpisodeSource
 from components.agibot.proprio import read_proprio
 from data_contracts.catalogue import finding
+from data_contracts.dataset import Repair
 from data_contracts.embodiment import Camera, Embodiment
 from data_contracts.profile import Profile
 from data_contracts.reasons import Finding
@@ -40,11 +41,11 @@ class Settings:
 
 @dataclass
 class Reading:
-    """What was read of an episode, what could not be, and which arrays were mended on the way."""
+    """What was read of an episode, what could not be, and what was mended on the way."""
 
     evidence: Evidence
     findings: list[Finding] = field(default_factory=list)
-    repaired: list[str] = field(default_factory=list)
+    repaired: list[Repair] = field(default_factory=list)
 
 
 def read(source: EpisodeSource, settings: Settings) -> Reading:

@@ -118,6 +118,20 @@ def _packets(container: Any, stream: Any) -> _Packets:
     return _Packets(packets, order.tolist(), delay)
 
 
+def frame_at(path: Path, number: int, fps: int) -> Any:
+    """Frame `number` of a joined file, as it comes from the decoder. Raises OrreryError if there is none."""
+    with av.open(str(path), "r", format=FORMAT) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        assert stream.time_base is not None  # an MP4 track always has one
+        ticks = 1 / (fps * stream.time_base)
+        container.seek(int(number * ticks), stream=stream, backward=True)
+        for frame in container.decode(stream):
+            if frame.pts is not None and round(frame.pts / ticks) == number:
+                return frame
+    raise OrreryError(f"{path.name} has no frame {number}")
+
+
 def read_frames(
     path: Path, start: int, frames: int, fps: int, pixels: Literal["rgb24", "rgba"] = "rgb24"
 ) -> Iterator[Any]:

@@ -6,6 +6,7 @@ is found, and found alone, is `test_faults`' matter.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -223,8 +224,11 @@ def test_commands_are_placed_by_their_index_and_rest_on_the_state(one: RawEpisod
     assert proprio is not None
     assert problems == []
     aligned = align(proprio, HEAD_ONLY.robot, repair=True)
-    assert aligned.repaired == [ACTION]
     placed = aligned.arrays[ACTION]
+    [repair] = aligned.repaired
+    assert (repair.key, repair.rows) == (ACTION, (len(action[::2]), len(action)))
+    assert repair.before == hashlib.sha256(f"{action[::2].shape}".encode() + action[::2].tobytes()).hexdigest()
+    assert repair.after == hashlib.sha256(f"{placed.shape}".encode() + placed.tobytes()).hexdigest()
     np.testing.assert_array_equal(placed[::2], action[::2])
     np.testing.assert_array_equal(placed[1::2], state[1::2])
 

@@ -94,6 +94,11 @@ def test_the_manifest_says_what_was_made_from_what(published: Published) -> None
     assert [(e.task_id, e.episode_id) for e in manifest.episodes] == [raw.key for raw in published.good]
     assert [e.frames for e in manifest.episodes] == [raw.frames for raw in published.good]
     assert [e.repaired for e in manifest.episodes] == [False, True, False]
+    assert [len(e.repairs) for e in manifest.episodes] == [0, 1, 0]
+    [repair] = manifest.episodes[1].repairs
+    frames = published.good[1].frames
+    assert (repair.key, repair.rows) == ("action/joint/position", (-(-frames // 2), frames))
+    assert repair.before != repair.after
     assert len({e.source_sha256 for e in manifest.episodes}) == 3
     assert manifest.source == {"prefix": published.adopted.prefix, "fingerprint": published.adopted.fingerprint}
     total = manifest.summary

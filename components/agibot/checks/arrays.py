@@ -6,6 +6,7 @@ other frames the action repeats the state. So an action with as many rows as its
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from components.agibot.checks.evidence import Evidence
 from components.agibot.checks.places import frames, in_file
 from components.agibot.proprio import PARTS, Array, Proprio
 from data_contracts.catalogue import finding
+from data_contracts.dataset import Repair
 from data_contracts.embodiment import Embodiment
 from data_contracts.reasons import Finding
 
@@ -25,11 +27,11 @@ REPAIR = "hdf5.action-shorter-than-state"
 
 @dataclass
 class Aligned:
-    """Arrays that all have N rows, what was found on the way, and which keys were repaired."""
+    """Arrays that all have N rows, what was found on the way, and what was repaired."""
 
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
-    repaired: list[str] = field(default_factory=list)
+    repaired: list[Repair] = field(default_factory=list)
 
 
 def align(proprio: Proprio, embodiment: Embodiment, repair: bool) -> Aligned:
@@ -66,9 +68,16 @@ def _place(result: Aligned, proprio: Proprio, key: str, embodiment: Embodiment, 
     placed = closed_share(state, embodiment) if key == "action/effector/position" else state.copy()
     placed[index] = values
     result.arrays[key] = placed
-    result.repaired.append(key)
+    result.repaired.append(
+        Repair(key=key, reason=REPAIR, rows=(len(values), n), before=_hash(values), after=_hash(placed))
+    )
     message = f"{key} has {len(values)} rows for {n} frames; its index places them"
     result.findings.append(finding(REPAIR, message, in_file(key)))
+
+
+def _hash(values: Array) -> str:
+    """Of an array's shape and its values in double precision."""
+    return hashlib.sha256(f"{values.shape}".encode() + np.ascontiguousarray(values, "<f8").tobytes()).hexdigest()
 
 
 def check_index(proprio: Proprio) -> Iterator[Finding]:

@@ -29,6 +29,8 @@ class VideoInfo:
     """(M,) which frames were looked at, in order"""
     samples: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0, 3), np.uint8))
     """(S, 120, 160, 3) RGB, evenly spread"""
+    sampled: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    """(S,) which frames those are"""
     points: NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 0, 0), np.uint8))
     """(M, h, w) brightness on a coarse grid"""
     brightness: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))

@@ -123,7 +123,7 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
                 if frame.is_corrupt:
                     raise _Stop("video.undecodable", f"{name}: frame {info.frames} of {count} is corrupt")
                 if info.frames in wanted:
-                    samples.append(_small(frame))
+                    samples.append(small(frame))
                 seen.add(frame)
                 info.frames += 1
             if info.frames > most:
@@ -134,7 +134,7 @@ def _decode(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
         raise _Stop("video.undecodable", message) from None
     info.at = np.arange(info.frames)
     if samples:
-        info.samples = np.stack(samples)
+        info.samples, info.sampled = np.stack(samples), np.array(sorted(wanted)[: len(samples)])
     return times
 
 
@@ -150,10 +150,10 @@ def _sample(container: Any, stream: VideoStream, info: VideoInfo, count: int, na
     info.at, seen, samples = places[chosen], Seen(stream, every=1), []
     for at, number in zip(info.at, chosen, strict=True):
         frame = _key_frame(container, stream, packets[number], f"{name}: frame {at} of {count}")
-        samples.append(_small(frame))
+        samples.append(small(frame))
         seen.add(frame)
     seen.finish(info)
-    info.samples = np.stack(samples)
+    info.samples, info.sampled = np.stack(samples), info.at
     return [packet.shown for packet in packets]
 
 
@@ -230,8 +230,8 @@ def _most(count: int) -> int:
     return 2 * count + 1000 if count else thresholds().max_frames
 
 
-def _small(frame: Any) -> NDArray[np.uint8]:
-    """RGB of `SAMPLE_SIZE`, of every fourth pixel or so: their statistics are those of all."""
+def small(frame: Any) -> NDArray[np.uint8]:
+    """RGB of `SAMPLE_SIZE` of a decoded frame, of every fourth pixel or so: their statistics are those of all."""
     fast = Interpolation.FAST_BILINEAR
     small = _SHRINK.reformat(frame, *SAMPLE_SIZE, format="rgb24", interpolation=fast, threads=1)
     return small.to_ndarray().astype(np.uint8, copy=False)
