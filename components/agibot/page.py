@@ -110,7 +110,7 @@ def _tasks(examined: Sequence[Examined], fps: int, known: Sequence[Examined]) ->
                 f"{sum(e.frames for e in usable) / fps / 60:.1f}", *([str(before[task])] if known else []),
             )
         )  # fmt: skip
-    columns = ("task", "instructions", "episodes", "usable", "minutes", *(["before"] if known else []))
+    columns = ("task", "instructions", "episodes", "usable", "minutes", *(["in the last version"] if known else []))
     return Table(columns, rows)
 
 
