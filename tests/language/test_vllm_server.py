@@ -186,8 +186,8 @@ def test_a_killed_stage_leaves_no_engine_and_no_folder(model: Path, tmp_path: Pa
     """kill -9 while the engine loads: its processes and its scratch folder go too."""
     code = (
         "import sys; from pathlib import Path; from components.language.engine_config import EngineConfig\n"
-        "from components.language.sampling import open_engine\n"
-        "open_engine(Path(sys.argv[1]), Path(sys.argv[2]), EngineConfig()).start()"
+        "from components.language.vllm_server import VllmServer\n"
+        "VllmServer(Path(sys.argv[1]), Path(sys.argv[2]), EngineConfig(max_model_len=256)).start()"
     )
     command = [sys.executable, "-c", code, str(model), str(tmp_path / "vllm.log")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as stage:
