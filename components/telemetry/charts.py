@@ -91,7 +91,7 @@ def curves(
     positive = all((line.finite()[1] > 0).all() for line in lines)
     for i, line in enumerate(lines):
         x, y = _thin(*line.finite())
-        style: Any = (0, (4, 3)) if line.dashed else "-"
+        style = _style(line, i)
         axes.plot(x, y, color=SERIES[i % len(SERIES)], label=line.label, linewidth=1.6, linestyle=style)
     if log_y and positive:
         _logarithmic(axes)
@@ -143,7 +143,7 @@ def small_multiples(panels: Mapping[str, Sequence[Curve]], x_label: str, columns
         axes.set_visible(False)
     for axes, (title, lines) in zip(grid.flat, panels.items(), strict=False):
         for i, line in enumerate(lines):
-            style: Any = (0, (4, 3)) if line.dashed else "-"
+            style = _style(line, i)
             axes.plot(*line.finite(), color=SERIES[i % len(SERIES)], linewidth=1.2, label=line.label, linestyle=style)
         axes.set_title(_short(title, 22), fontsize=9)
         axes.tick_params(labelsize=7)
@@ -258,6 +258,11 @@ def _thin(x: np.ndarray, y: np.ndarray, most: int = 600) -> tuple[np.ndarray, np
     edges = np.linspace(0, len(x), most + 1).astype(int)
     pairs = list(pairwise(edges))
     return np.array([x[a:b].mean() for a, b in pairs]), np.array([y[a:b].mean() for a, b in pairs])
+
+
+def _style(line: Curve, number: int) -> Any:
+    """Dashed, too, where the colours have been used up once."""
+    return (0, (4, 3)) if line.dashed or number // len(SERIES) % 2 else "-"
 
 
 def _new_figure(width: float, height: float) -> Any:

@@ -32,12 +32,12 @@ def assemble(store: Store, run: runs.Run) -> page.Report:
     sections = [
         *stages.sections(reader),
         *arms.sections(reader),
+        *r_zero.sections(reader),
         *data.sections(reader),
         *training.sections(reader),
         *rollouts.sections(reader),
         *evaluation.sections(reader),
         *language.sections(reader),
-        *r_zero.sections(reader),
         *release.sections(reader),
         *cost.sections(reader),
         *lineage.sections(reader),

@@ -42,7 +42,7 @@ def _lead(table: ArmTable) -> str:
 
 def _blocks(table: ArmTable) -> list[Block]:
     blocks: list[Block] = []
-    for name in next(iter(table.rows.values())).sets:
+    for name in sorted(next(iter(table.rows.values())).sets, key=lambda name: (name.startswith("harder"), name)):
         rows = [(_name(arm), row.sets[name]) for arm, row in table.rows.items()]
         bars = [Interval(arm, s.mean.value, s.mean.low, s.mean.high) for arm, s in rows]
         label = "avg@n, right % (95 % interval over problems)"

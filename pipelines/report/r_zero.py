@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from components.telemetry.charts import Curve, Interval, curves, intervals
 from components.telemetry.report import Block, Details, Figure, Row, Section, Table, Text, Verdict
@@ -39,20 +40,23 @@ def _selection(reader: Reader) -> Iterator[Block]:
 
 def _curriculum(reader: Reader) -> Iterator[Block]:
     labelled = [
-        (_iteration(record), summary)
+        (_turn(record), summary)
         for record in reader.holding("labels.json")
         if (summary := reader.parse(record, "labels.json", LabelSummary)) is not None
     ]
     if not labelled:
         return
+    labelled.sort(key=lambda pair: pair[0])
     pools = {
-        _iteration(record): pool
+        _turn(record): pool
         for record in reader.holding("pool.json")
         if (pool := reader.parse(record, "pool.json", PoolSummary)) is not None
     }
+    repeated = " The repetitions of each are counted together." if any(turn.seed for turn, _ in labelled) else ""
     yield Figure(
-        curves([_votes(name, summary) for name, summary in labelled], "share of the majority, p", "share of questions"),
-        caption="How hard each iteration's questions are for the solver that answers them; a challenger aims at 1/2.",
+        curves(_votes(labelled), "share of the majority, p", "share of questions"),
+        caption="How hard each iteration's questions are for the solver that answers them; a challenger aims at 1/2."
+        + repeated,
     )
     columns = [
         "Questions",
@@ -67,19 +71,25 @@ def _curriculum(reader: Reader) -> Iterator[Block]:
     ]
     yield Table(
         columns,
-        [_row(name, summary, pools.get(name)) for name, summary in labelled],
+        [_row(str(turn), summary, pools.get(turn)) for turn, summary in labelled],
         caption="Labels right: the majority beside the true answer, of the kept questions whose true answer is known, "
         "or as a judge finds it; what the judge gives no verdict on counts as wrong.",
     )
-    for name, summary in labelled:
-        refused = pools[name].refused if name in pools else {}
+    for turn, summary in labelled:
+        refused = pools[turn].refused if turn in pools else {}
         told = ", ".join(f"{count} {code}" for code, count in refused.items()) or "none"
-        yield Details(f"Questions {name}", [Text(f"Refused: {told}."), rollouts.examples(summary.examples)])
+        yield Details(f"Questions {turn}", [Text(f"Refused: {told}."), rollouts.examples(summary.examples)])
 
 
-def _votes(name: str, summary: LabelSummary) -> Curve:
-    votes, asked = summary.counts.by_votes, max(1, summary.counts.asked)
-    return Curve(name, [n / (len(votes) - 1) for n in range(len(votes))], [count / asked for count in votes])
+def _votes(labelled: list[tuple[Turn, LabelSummary]]) -> list[Curve]:
+    """A curve for each iteration or comparison, over its repetitions."""
+    lines = []
+    for name in dict.fromkeys(turn.name for turn, _ in labelled):
+        found = [summary.counts for turn, summary in labelled if turn.name == name]
+        votes = [sum(column) for column in zip(*(counts.by_votes for counts in found), strict=True)]
+        asked = max(1, sum(counts.asked for counts in found))
+        lines.append(Curve(name, [n / (len(votes) - 1) for n in range(len(votes))], [n / asked for n in votes]))
+    return lines
 
 
 def _row(name: str, summary: LabelSummary, pool: PoolSummary | None) -> Row:
@@ -100,16 +110,32 @@ def _right(audit: Audit) -> str:
 
 def _training(reader: Reader) -> Iterator[Block]:
     for player in ("challenger", "solver"):
-        found = {
-            _iteration(record): record
+        every = {
+            _turn(record): record
             for record in reader.holding("rollouts.jsonl")
             if record.stage.startswith(f"r_zero.{player}-")
         }
-        yield from rollouts.curves(reader, found, f"The {player}'s rollouts in each iteration: means of the batch.")
+        found: dict[str, StageRecord] = {}
+        for turn in sorted(every):  # the first repetition of each
+            found.setdefault(turn.name, every[turn])
+        first = " Of the first repetition." if len(found) < len(every) else ""
+        yield from rollouts.curves(reader, found, f"The {player}'s rollouts: means of the batch.{first}")
         yield from rollouts.written(
             reader, {f"What the {player} wrote, iteration {name}": record for name, record in found.items()}
         )
 
 
-def _iteration(record: StageRecord) -> str:
-    return record.stage.rpartition("-")[2]
+class Turn(NamedTuple):
+    """An iteration or a comparison (`1`, `untrained`), and which repetition of it; empty where there is but one."""
+
+    name: str
+    seed: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, seed {self.seed}" if self.seed else self.name
+
+
+def _turn(record: StageRecord) -> Turn:
+    """Of `r_zero.labels-1` or `r_zero.labels-1-seed-0`."""
+    name, _, seed = record.stage.partition("-")[2].partition("-seed-")
+    return Turn(name, seed)

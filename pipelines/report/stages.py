@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 from components.telemetry.charts import Node, graph
-from components.telemetry.report import Block, Cell, Figure, Row, Section, Table, Text, Tone
+from components.telemetry.report import Block, Cell, Details, Figure, Row, Section, Table, Text, Tone
 from data_contracts.lineage import StageStatus
 from pipelines.estimate import spoken
 from pipelines.report.reading import Reader
 
+SHOWN = 40
+"""Stages: more of them are folded, or a page would begin with screens of them."""
 _TONES: dict[str, Tone] = {"succeeded": "good", "cached": "good", "failed": "bad", "running": "busy"}
 
 
 def sections(reader: Reader) -> list[Section]:
     if not reader.run.stages:
         return [Section("Stages", [Text("No stage has started.", "warn")])]
-    blocks: list[Block] = [
+    failed: list[Block] = [
         Text(f"{s.name} failed: {s.message}", "bad") for _, s in reader.run.stages if s.status == "failed"
     ]
-    blocks.append(
-        Figure(
-            graph(_nodes(reader)),
-            wide=True,
-            caption="What each stage takes from which; inputs that another path implies are not drawn.",
-        )
+    drawn = Figure(
+        graph(_nodes(reader)),
+        wide=True,
+        caption="What each stage takes from which; inputs that another path implies are not drawn.",
     )
-    blocks.append(_table(reader))
-    return [Section("Stages", blocks)]
+    blocks: list[Block] = [drawn, _table(reader)]
+    if len(reader.run.stages) > SHOWN:
+        blocks = [Details(f"All {len(reader.run.stages)} stages: what takes what from which, and how long", blocks)]
+    return [Section("Stages", [*failed, *blocks])]
 
 
 def _nodes(reader: Reader) -> list[Node]:
