@@ -171,9 +171,8 @@ def _episodes_lead(bad: Sequence[Examined]) -> str:
     if not bad:
         return "No episode has an error or a warning."
     rest = len(bad) - MOST_SHOWN
-    return f"{len(bad)} episodes have errors or warnings" + (
-        f"; the first {MOST_SHOWN} are shown." if rest > 0 else "."
-    )
+    have = "1 episode has" if len(bad) == 1 else f"{len(bad)} episodes have"
+    return f"{have} errors or warnings" + (f"; the first {MOST_SHOWN} are shown." if rest > 0 else ".")
 
 
 def _episodes(bad: Sequence[Examined], settings: Settings, work: Path | None) -> Iterator[Block]:

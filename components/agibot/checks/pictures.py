@@ -92,6 +92,7 @@ def check_hands(moving: list[Array], positions: Array, allowed: Thresholds) -> I
     speeds = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
     pictures = np.stack(moving, axis=1)
     pictures = np.minimum(pictures, np.quantile(pictures, 0.95))  # a grasp fills the picture at once
+    speeds = np.minimum(speeds, np.quantile(speeds, 0.95))  # nor is a jump in the numbers a motion
     if not pictures.std() or not speeds.std():
         return
     own, other = (float(np.corrcoef(pictures.ravel(), s.ravel())[0, 1]) for s in (speeds, speeds[:, ::-1]))
