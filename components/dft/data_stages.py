@@ -72,9 +72,13 @@ def adopt_model(store: Store, config: ModelAdoptConfig, seed: int) -> StageRecor
         return adopt_model(config, upload, ws.out)
 
     return run_stage(
-        store=store, stage=f"dft.adopt-{config.role}", kind="models", name=config.name, inputs={},
+        store=store, stage=_adopting(config), kind="models", name=config.name, inputs={},
         config=config.model_copy(update={"source": source}), seed=seed, sources=ADOPTING_SOURCES, build=build,
     )  # fmt: skip
+
+
+def _adopting(config: ModelAdoptConfig) -> str:
+    return "dft.adopt-model" if config.role == "model" else f"dft.adopt-model-{config.role}"
 
 
 def _no_auditor(store: Store, config: ModelAdoptConfig, seed: int) -> StageRecord:
@@ -85,7 +89,7 @@ def _no_auditor(store: Store, config: ModelAdoptConfig, seed: int) -> StageRecor
         return {"files": 0}
 
     return run_stage(
-        store=store, stage="dft.adopt-auditor", kind="models", name=config.name, inputs={}, config=config, seed=seed,
+        store=store, stage=_adopting(config), kind="models", name=config.name, inputs={}, config=config, seed=seed,
         sources=ADOPTING_SOURCES, build=build,
     )  # fmt: skip
 

@@ -62,7 +62,7 @@ TASKS = {
         *numbered("dft-arms", 3), "dft-table",
     ],
     "r_zero": ["dft-problems", "dft-base", *CURRICULUM],
-    "r_zero_adopted": ["dft-adopt-model", "dft-adopt-chats", *CURRICULUM],
+    "r_zero_adopted": [*numbered("dft-adopt-model", 2), "dft-adopt-chats", *CURRICULUM],
     "r_zero_paper": [
         "dft-problems", "dft-base", *numbered("r-zero-challenger", 12), *numbered("r-zero-questions", 18),
         *numbered("r-zero-labels", 18), *numbered("r-zero-solver", 18), *numbered("dft-players", 3), "dft-table",

@@ -100,6 +100,6 @@ def test_a_recipe_names_a_judge_or_none() -> None:
 
 def test_a_run_without_a_judge_says_so(folder_store: Store) -> None:
     found = adopt_model(folder_store, ModelAdoptConfig(name="auditor", role="auditor"), 0)
-    assert (found.stage, [o.path for o in found.objects]) == ("dft.adopt-auditor", ["none.txt"])
+    assert (found.stage, [o.path for o in found.objects]) == ("dft.adopt-model-auditor", ["none.txt"])
     with pytest.raises(ConfigurationError, match=r"model\.uri names nothing yet"):
         adopt_model(folder_store, ModelAdoptConfig(name="model"), 0)

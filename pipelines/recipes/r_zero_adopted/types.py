@@ -127,7 +127,6 @@ def _train(steps: int, batch_size: int, micro_batch: int) -> TrainConfig:
 
 _ESTIMATES = {
     "dft.adopt-model": 600.0,
-    "dft.adopt-auditor": 600.0,
     "dft.adopt-chats": 300.0,
     "r_zero.challenger": 4 * 3600.0,
     "r_zero.questions": 3600.0,
