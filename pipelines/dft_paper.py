@@ -1,10 +1,10 @@
 """The DFT paper's table: every arm in both settings, trained three times from one base, a row per arm.
 
 (Wu et al., arXiv 2508.05629.) SFT, DFT, iw-SFT and ASFT learn from the given solutions. In the offline setting the base
-answers the training questions itself, four times each: SFT on its right answers is RFT, and DPO prefers a right answer
-to a wrong one. Online, GRPO and a PPO-style arm (PPO's clipped loss, but no value network) sample answers as they
-learn, and are paid for the right ones. A repetition has its own order of chats and its own answers. The base is one for
-all, as in the paper: the question is what a loss makes of a given model.
+answers the training questions itself, four times each: SFT on its right answers is RFT, DFT and iw-SFT learn from them
+too, and DPO prefers a right answer to a wrong one. Online, GRPO and a PPO-style arm (PPO's clipped loss, but no value
+network) sample answers as they learn, and are paid for the right ones. A repetition has its own order of chats and its
+own answers. The base is one for all, as in the paper: the question is what a loss makes of a given model.
 """
 
 from typing import NamedTuple
@@ -55,7 +55,7 @@ def dft_paper(
     chats = dft_validate(store=store, seed=seed, config=validate_config, problems=problems.output, model=base.output)
     titled("Validate", chats)
     given = {"sft": sft_config, "dft": dft_config, "iw_sft": iw_sft_config, "asft": asft_config}
-    own = {"rft": sft_config, "own_dft": dft_config}
+    own = {"rft": sft_config, "own_dft": dft_config, "own_iw_sft": iw_sft_config}
     judged = []
     for number in SEEDS:
         repetition = str(number)

@@ -133,6 +133,7 @@ def dft_arms(
     asft: str,
     rft: str,
     own_dft: str,
+    own_iw_sft: str,
     dpo: str,
     grpo: str,
     ppo: str,
@@ -146,7 +147,8 @@ def dft_arms(
 
     return call(
         arms, store=store, config=config, seed=seed, base=base, sft=sft, dft=dft, iw_sft=iw_sft, asft=asft, rft=rft,
-        own_dft=own_dft, dpo=dpo, grpo=grpo, ppo=ppo, problems=problems, chats=chats, repetition=repetition,
+        own_dft=own_dft, own_iw_sft=own_iw_sft, dpo=dpo, grpo=grpo, ppo=ppo, problems=problems, chats=chats,
+        repetition=repetition,
     )  # fmt: skip
 
 

@@ -116,6 +116,7 @@ def arms(
     asft: StageRecord,
     rft: StageRecord,
     own_dft: StageRecord,
+    own_iw_sft: StageRecord,
     dpo: StageRecord,
     grpo: StageRecord,
     ppo: StageRecord,
@@ -125,7 +126,7 @@ def arms(
 ) -> StageRecord:
     """Judge the models of a repetition of `dft_paper`, and what each training did to its tokens."""
     models = {"base": base, "sft": sft, "dft": dft, "iw_sft": iw_sft, "asft": asft, "rft": rft, "own_dft": own_dft,
-              "dpo": dpo, "grpo": grpo, "ppo": ppo}  # fmt: skip
+              "own_iw_sft": own_iw_sft, "dpo": dpo, "grpo": grpo, "ppo": ppo}  # fmt: skip
     return _judged(store, "dft.arms", config, seed, models, {"problems": problems, "chats": chats}, repetition)
 
 

@@ -16,7 +16,7 @@ from pipelines.report.token_classes import JOINED, tables
 
 NAMES = {
     "base": "Base", "sft": "SFT", "dft": "DFT", "iw_sft": "iw-SFT", "asft": "ASFT", "rft": "RFT, own answers",
-    "own_dft": "DFT, own answers", "dpo": "DPO, own answers",
+    "own_dft": "DFT, own answers", "own_iw_sft": "iw-SFT, own answers", "dpo": "DPO, own answers",
     "grpo": "GRPO, online", "ppo": "PPO-style, online",
     "first": "Iteration 1", "second": "Iteration 2", "third": "Iteration 3", "untrained": "Base challenger",
     "unpenalised": "No repetition penalty", "unfiltered": "No filter of labels",

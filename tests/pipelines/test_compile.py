@@ -58,7 +58,7 @@ TASKS = {
     ],
     "dft_paper": [
         "dft-problems", "dft-base", "dft-validate", "dft-sample", "dft-sample-2", "dft-sample-3",
-        *numbered("dft-train", 18), *numbered("dft-dpo", 3), *numbered("dft-online", 6),
+        *numbered("dft-train", 21), *numbered("dft-dpo", 3), *numbered("dft-online", 6),
         *numbered("dft-arms", 3), "dft-table",
     ],
     "r_zero": ["dft-problems", "dft-base", *CURRICULUM],
