@@ -43,6 +43,7 @@ missing_packages() { # Debian's names of the system packages that are not here
     echo python3.11-venv
   fi
   command -v g++ >/dev/null || echo g++                    # DeepSpeed compiles its shared-memory all-reduce
+  case "${1:-}" in rollout | tests) has_library libnuma.so.1 || echo libnuma1 ;; esac # vLLM's kernels for CPUs link it
   [ "${1:-}" != tests ] || command -v chromium chromium-browser google-chrome >/dev/null || echo chromium
 }
 
