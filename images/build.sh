@@ -9,15 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 nothing_done="the images were not built"
 . images/engine.sh
-
-images=()
-while [ $# -gt 0 ] && [ "$1" != -- ]; do
-  known "$1"
-  images+=("$1")
-  shift
-done
-[ $# -eq 0 ] || shift
-[ ${#images[@]} -gt 0 ] || images=(data trainer serving rollout)
+arguments "$@"
 
 revision=$(git rev-parse HEAD 2>/dev/null || echo unknown)
 [ "$revision" = unknown ] || git diff --quiet HEAD -- components data_contracts pipelines images pyproject.toml ||
@@ -27,5 +19,5 @@ for image in "${images[@]}"; do
   echo "images: $reference"
   "$engine" build --file "images/$image/Dockerfile" --tag "$reference" --build-arg "REVISION=$revision" \
     --build-arg "VERSION=${reference##*:}" \
-    ${ORRERY_BASE_IMAGE:+--build-arg "BASE=$ORRERY_BASE_IMAGE"} "$@" .
+    ${ORRERY_BASE_IMAGE:+--build-arg "BASE=$ORRERY_BASE_IMAGE"} "${options[@]}" .
 done

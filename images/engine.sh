@@ -1,4 +1,4 @@
-# Sourced by build.sh and push.sh, in the repository's root: $engine is the container engine that answers here.
+# Sourced by build.sh, push.sh and base.sh, in the repository's root: $engine is the container engine that answers here.
 engine=
 for candidate in docker podman; do
   if command -v "$candidate" >/dev/null && timeout 30 "$candidate" info >/dev/null 2>&1; then
@@ -17,6 +17,18 @@ if [ -z "$engine" ]; then
 fi
 
 known() { [ -f "images/$1/Dockerfile" ] || { echo "images: no image '$1': there is no images/$1/Dockerfile" >&2; exit 2; }; }
+
+arguments() { # [IMAGE...] [-- ENGINE OPTION...] into $images, all of them by default, and $options
+  images=() options=()
+  while [ $# -gt 0 ] && [ "$1" != -- ]; do
+    known "$1"
+    images+=("$1")
+    shift
+  done
+  [ $# -eq 0 ] || shift
+  options=("$@")
+  [ ${#images[@]} -gt 0 ] || images=(data trainer serving rollout)
+}
 
 name() { # the reference that components/images.py gives a component, without a pinned digest
   python3 -c 'import json, sys

@@ -7,15 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 nothing_done="the images were not pushed"
 . images/engine.sh
-
-images=()
-while [ $# -gt 0 ] && [ "$1" != -- ]; do
-  known "$1"
-  images+=("$1")
-  shift
-done
-[ $# -eq 0 ] || shift
-[ ${#images[@]} -gt 0 ] || images=(data trainer serving rollout)
+arguments "$@"
 [ -n "${ORRERY_IMAGE_PREFIX:-}" ] ||
   { echo "images: where to? set ORRERY_IMAGE_PREFIX, e.g. registry.example/robots; $nothing_done" >&2; exit 2; }
 
@@ -24,9 +16,9 @@ trap 'rm -f "$digest"' EXIT
 for image in "${images[@]}"; do
   reference=$(name "$image")
   if [ "$engine" = podman ]; then
-    podman push --digestfile "$digest" "$@" "$reference"
+    podman push --digestfile "$digest" "${options[@]}" "$reference"
   else
-    docker push "$@" "$reference" | tee /dev/stderr | sed -n 's/.* digest: \(sha256:[0-9a-f]*\) .*/\1/p' >"$digest"
+    docker push "${options[@]}" "$reference" | tee /dev/stderr | sed -n 's/.* digest: \(sha256:[0-9a-f]*\) .*/\1/p' >"$digest"
   fi
   python3 - "$image" "$digest" <<'PIN'
 import json, os, re, sys

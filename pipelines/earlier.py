@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from itertools import islice
 
 from components.store.api import Store
 from components.store.errors import OrreryError
@@ -21,13 +22,13 @@ Tasks = Mapping[str, Iterable[str]]
 
 
 def earlier_stages(found: Iterable[runs.Run], tasks: Tasks) -> dict[str, StageStatus]:
-    """How each task (`pipeline/task`) ended well in the newest of the runs where it did.
+    """How each task (`pipeline/task`) ended well in the newest of the first `RUNS_READ` runs where it did.
 
     A task's stage has a name of its own (`ge_act.evaluate-policy`): the second task of a component is taken for the one
     whose stage ended second among those of the component.
     """
     before: dict[str, StageStatus] = {}
-    for run in found:
+    for run in islice(found, RUNS_READ):
         statuses = {(pipeline, stage.name): stage for pipeline, stage in run.stages}
         for part in run.parts:
             turns: dict[str, list[str]] = {}
@@ -54,19 +55,23 @@ def _component_of_stage(stage: str, components: Iterable[str]) -> str:
 
 
 def runs_of(store: Store, recipe: Recipe) -> list[runs.Run]:
-    """The newest runs of recipes of this name."""
+    """The runs of recipes of this name, the newest first."""
     return [run for run in runs.read_all(store) if run.head.recipe == recipe.name]
+
+
+def declared(recipe: Recipe, tasks: Iterable[str]) -> dict[str, float]:
+    """Seconds of each task that the recipe's estimates speak of."""
+    return {task: seconds for task in tasks for name, seconds in recipe.estimates.items() if runs_stage(task, name)}
 
 
 def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Tasks) -> Forecast:
     """What the run will take: as earlier runs of the recipe did, else as the recipe says."""
     every = [f"{pipeline}/{task}" for pipeline, names in tasks.items() for task in names]
     found = runs_of(store, recipe)
-    before = {key: _work(store, stage) for key, stage in earlier_stages(found[:RUNS_READ], tasks).items()}
-    declared = {task: seconds for task in every for name, seconds in recipe.estimates.items() if runs_stage(task, name)}
+    before = {key: _work(store, stage) for key, stage in earlier_stages(found, tasks).items()}
     config = json.loads(canonical_json(recipe))
     same = any(r.head.pipeline == group and r.head.status == "succeeded" and r.head.config == config for r in found)
-    return Forecast(every, before, declared, expect_cached=same)
+    return Forecast(every, before, declared(recipe, every), expect_cached=same)
 
 
 def _work(store: Store, stage: StageStatus) -> float:

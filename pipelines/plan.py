@@ -17,7 +17,7 @@ from data_contracts.lineage import StageStatus
 from pipelines import kfp_local
 from pipelines.catalog import Pipeline
 from pipelines.compiler import placed
-from pipelines.earlier import RUNS_READ, earlier_stages, forecast_of, runs_of
+from pipelines.earlier import declared, earlier_stages, runs_of
 from pipelines.recipes.base import Recipe
 
 
@@ -76,24 +76,24 @@ def plan_of(store: Store, pipeline: Pipeline, recipe: Recipe) -> Plan:
     """
     made = placed(pipeline.load(), recipe)
     titles = {task: title for task, title in kfp_local.tasks(made).items() if recipe.plans(title)}
-    tasks = {pipeline.name: list(titles)}
-    forecast = forecast_of(store, recipe, pipeline.name, tasks)
-    before = earlier_stages(runs_of(store, recipe)[:RUNS_READ], tasks)
+    before = earlier_stages(runs_of(store, recipe), {pipeline.name: list(titles)})
+    said = declared(recipe, titles)
     containers = _containers(made)
     stages = []
     for task, title in titles.items():
-        key, container = f"{pipeline.name}/{task}", containers[task]
+        container, stage = containers[task], before.get(f"{pipeline.name}/{task}")
         environment = {e["name"]: e.get("value", "") for e in container["env"]}
-        seconds = forecast.before.get(key, forecast.declared.get(key))
+        measured, written = _measured(store, stage) if stage else (None, None)
+        seconds = said.get(task) if measured is None else measured
         stages.append(
             Planned(
                 title=title,
                 seconds=seconds,
-                known="measured" if key in forecast.before else "recipe" if seconds is not None else "",
+                known="measured" if measured is not None else "recipe" if seconds is not None else "",
                 share=Share.model_validate_json(environment[SHARE]),
                 nodes=json.loads(environment.get(PLACEMENT, "{}")).get("nodes", 0),
                 memory=container["resources"]["resourceMemoryLimit"],
-                written_bytes=_written(store, before.get(key)),
+                written_bytes=written,
             )
         )
     return Plan(stages, _overspent(stages, recipe))
@@ -114,11 +114,14 @@ def _containers(made: Any) -> Mapping[str, Mapping[str, Any]]:
     }
 
 
-def _written(store: Store, stage: StageStatus | None) -> int | None:
+def _measured(store: Store, stage: StageStatus) -> tuple[float, int | None]:
+    """Seconds and bytes of the work that made what a stage made or found; without its record the bytes are unknown."""
     try:
-        return sum(o.size for o in load_record(store, stage.prefix).objects if not o.key) if stage else None
+        record = load_record(store, stage.prefix)
     except OrreryError:
-        return None
+        return stage.seconds, None
+    seconds = stage.seconds if stage.status == "succeeded" else record.seconds
+    return seconds, sum(o.size for o in record.objects if not o.key)
 
 
 def _overspent(stages: Iterable[Planned], recipe: Recipe) -> list[str]:

@@ -62,13 +62,13 @@ class Image:
 
     def run(self, *command: str, folder: Path | None = None, env: dict[str, str] | None = None) -> str:
         """What `command` prints in a container as Pod Security `restricted` has it: no rights, no network, and a root
-        file system that nobody may write to. `folder` is there as /work."""
+        file system that nobody may write to. `folder` is there as /mnt/run."""
         done = subprocess.run(
             [
                 self.engine, "run", "--rm", "--read-only", "--network", "none", "--cap-drop", "ALL",
                 "--security-opt", "no-new-privileges", "--tmpfs", "/tmp:rw,mode=1777,size=1g", "--shm-size", "256m",
                 *(word for name, value in (env or {}).items() for word in ("--env", f"{name}={value}")),
-                *(("--volume", f"{folder}:/work") if folder else ()), self.reference, *command,
+                *(("--volume", f"{folder}:/mnt/run") if folder else ()), self.reference, *command,
             ],
             capture_output=True, text=True, timeout=900, check=False,
         )  # fmt: skip
@@ -142,8 +142,10 @@ def test_compiled_steps_record_and_take_in_an_episode(data: Image, tmp_path: Pat
     def step(name: str, **parameters: Any) -> str:
         container = executors[f"exec-{name}"]["container"]
         given = json.dumps({
-            "inputs": {"parameterValues": {"store": "/work/store", "seed": 1, **parameters}},
-            "outputs": {"parameters": {"Output": {"outputFile": "/tmp/output"}}, "outputFile": f"/work/{name}.json"},
+            "inputs": {"parameterValues": {"store": "/mnt/run/store", "seed": 1, **parameters}},
+            "outputs": {
+                "parameters": {"Output": {"outputFile": "/mnt/run/output"}}, "outputFile": f"/mnt/run/{name}.json",
+            },
         })  # fmt: skip
         command = [word.replace("{{$}}", given) for word in (*container["command"], *container["args"])]
         environment = {entry["name"]: entry["value"] for entry in container["env"]}
