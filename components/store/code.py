@@ -18,6 +18,7 @@ from components.store.errors import ConfigurationError
 _ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the packages `components`, `data_contracts` and `pipelines`."""
 _SKIPPED = {"__pycache__", ".mypy_cache", ".ruff_cache"}
+_NOT_CODE = {".pyc", ".md"}
 
 COMPILED_FROM = "ORRERY_CODE"
 """The environment variable of a compiled step with `folder_fingerprints()` of the pipeline's code, as JSON."""
@@ -43,7 +44,7 @@ def _files(sources: tuple[str, ...]) -> dict[str, Path]:
         if path.is_file():
             found[source] = path
             continue
-        inside = [p for p in path.rglob("*") if p.is_file() and not _SKIPPED & set(p.parts) and p.suffix != ".pyc"]
+        inside = [p for p in path.rglob("*") if p.is_file() and not _SKIPPED & set(p.parts) and p.suffix not in _NOT_CODE]
         if not inside:
             raise ConfigurationError(f"the stage names its source {source!r}, but {path} holds no file")
         found.update({p.relative_to(_ROOT).as_posix(): p for p in inside})

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from components.store import code
 from components.store.api import Store
 from components.store.code import COMPILED_FROM, folder_fingerprints, source_fingerprint
 from components.store.errors import ConfigurationError
@@ -42,6 +44,23 @@ def test_a_stage_refuses_an_image_of_other_code(
     assert f"components/store ({here} here, {OTHER} there); build the image" in said
     assert "or compile the pipeline from the image's commit" in said
     assert list(folder_store.list("")) == []
+
+
+def test_an_edited_text_makes_no_version_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "_ROOT", tmp_path)
+    stage = tmp_path / "track"
+    stage.mkdir()
+    (stage / "stage.py").write_text("STEPS = 1\n")
+
+    def fingerprint() -> str:
+        source_fingerprint.cache_clear()
+        return source_fingerprint(("track",))
+
+    before = fingerprint()
+    (stage / "README.md").write_text("what was measured")
+    assert fingerprint() == before
+    (stage / "stage.py").write_text("STEPS = 2\n")
+    assert fingerprint() != before
 
 
 @pytest.mark.parametrize("differs", ["components/agibot", "data_contracts", "components/of-a-later-commit"])
