@@ -44,7 +44,9 @@ def _files(sources: tuple[str, ...]) -> dict[str, Path]:
         if path.is_file():
             found[source] = path
             continue
-        inside = [p for p in path.rglob("*") if p.is_file() and not _SKIPPED & set(p.parts) and p.suffix not in _NOT_CODE]
+        inside = [
+            p for p in path.rglob("*") if p.is_file() and not _SKIPPED & set(p.parts) and p.suffix not in _NOT_CODE
+        ]
         if not inside:
             raise ConfigurationError(f"the stage names its source {source!r}, but {path} holds no file")
         found.update({p.relative_to(_ROOT).as_posix(): p for p in inside})
