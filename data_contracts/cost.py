@@ -51,6 +51,10 @@ class Budget(Contract):
     cpu_hours: float | None = Field(default=None, gt=0)
     seconds: dict[str, float] = Field(default_factory=dict, description="by stage: what it takes, as the recipe says")
 
+    @property
+    def limits(self) -> dict[str, float | None]:
+        return {"GPU": self.gpu_hours, "CPU": self.cpu_hours}
+
 
 def planned_seconds(estimates: dict[str, float], stage: str) -> float | None:
     """What a stage takes: `ge_act.evaluate` speaks for `ge_act.evaluate-policy` too. None if nobody said."""

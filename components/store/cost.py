@@ -1,4 +1,5 @@
-"""Counts what a stage holds of the cluster while it works, and refuses to start one that the budget does not cover.
+"""Counts what a stage holds of the cluster while it works, refuses to start one that the budget does not cover, and
+stops one under which it runs out.
 
 Usage lies beside the run's record, one object per attempt: a retry is counted, and a killed attempt is not lost.
 """
@@ -8,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
@@ -25,6 +28,8 @@ from data_contracts.cost import Budget, Hours, Share, Usage, planned_seconds
 Setting = TypeVar("Setting", Budget, Share)
 SHARE, BUDGET = "ORRERY_SHARE", "ORRERY_BUDGET"
 """Environment of a step: a `Share` and a `Budget`, as JSON."""
+LOOK_SECONDS = 30.0
+"""Between looks at what the run has used, while a stage works."""
 
 
 class OverBudget(OrreryError):
@@ -35,7 +40,7 @@ class OverBudget(OrreryError):
 def metered(store: Store, stage: str) -> Iterator[None]:
     """Count the block as the stage's work, within a run; outside of one nothing is counted.
 
-    Raises OverBudget before the block starts. A usage that can't be written is one warning on stderr.
+    Raises OverBudget before the block starts, or in its middle. A usage that can't be written is one warning on stderr.
     """
     pipeline, run = os.environ.get("ORRERY_PIPELINE", ""), os.environ.get("ORRERY_RUN", "")
     if not (pipeline and run):
@@ -47,7 +52,8 @@ def metered(store: Store, stage: str) -> Iterator[None]:
     key, started = f"{usage_prefix(run)}{pipeline}.{stage}.{secrets.token_hex(4)}.json", time.monotonic()
     _write(store, key, usage)
     try:
-        yield
+        with _bounded(store, run, stage, share):
+            yield
     finally:
         _write(store, key, usage.model_copy(update={"seconds": round(time.monotonic() - started, 3)}))
 
@@ -82,20 +88,79 @@ def spent(usages: Iterable[Usage], until: datetime | None = None) -> list[tuple[
 
 def require_budget(store: Store, run: str, stage: str, share: Share) -> None:
     """Raises OverBudget if the run has less left than the stage is thought to take."""
-    budget = _setting(BUDGET, Budget) or Budget()
-    limits = {"GPU": budget.gpu_hours, "CPU": budget.cpu_hours}
-    if not any(limits.values()):
+    budget = _budget()
+    seconds = planned_seconds(budget.seconds, stage) or 0.0
+    if lack := _lacking(store, run, budget, Hours.of(share, seconds)):
+        raise OverBudget(
+            f"{stage} would take about {lack.more:.4g} {lack.what}-hours, but the run has used {lack.used:.4g} of its "
+            f"budget of {lack.limit:.4g}; {lack.mend}"
+        )
+
+
+@contextlib.contextmanager
+def _bounded(store: Store, run: str, stage: str, share: Share) -> Iterator[None]:
+    """OverBudget in the middle of the block, before the run has used more than its budget: an estimate may be wrong or
+    missing, and stages of one run may work at the same time. Only the main thread can be stopped so."""
+    budget, over, lock = _budget(), threading.Event(), threading.Lock()
+    if not any(budget.limits.values()) or threading.current_thread() is not threading.main_thread():
+        yield
         return
-    used = sum((hours for _, hours in spent(read_usage(store, run))), Hours())
-    planned = Hours.of(share, planned_seconds(budget.seconds, stage) or 0.0)
-    for what, limit in limits.items():
-        name = f"{what.lower()}_hours"
-        before, more = getattr(used, name), getattr(planned, name)
-        if limit is not None and before + more > limit:
+    lack: _Lack | None = None
+
+    def look() -> None:
+        nonlocal lack
+        while not over.wait(LOOK_SECONDS):
+            with contextlib.suppress(StoreError):  # a store that is away is asked again
+                lack = _lacking(store, run, budget, Hours.of(share, LOOK_SECONDS))
+            with lock:
+                if lack and not over.is_set():  # again each time, lest somebody have swallowed it
+                    signal.pthread_kill(main, signal.SIGUSR1)
+
+    def stop(*_: object) -> None:
+        if lack and not over.is_set():
             raise OverBudget(
-                f"{stage} would take about {more:.4g} {what}-hours, but the run has used {before:.4g} of its budget of "
-                f"{limit:.4g}; raise cluster.budget_{name}, or shorten the run. What is finished is kept"
+                f"{stage} was stopped: the run has used {lack.used:.4g} {lack.what}-hours of its budget of "
+                f"{lack.limit:.4g}; {lack.mend}, and a training goes on from its last checkpoint"
             )
+
+    main, before = threading.get_ident(), signal.signal(signal.SIGUSR1, stop)
+    threading.Thread(target=look, name="budget", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+        with lock:  # from here on nobody sends the signal, which would end this process
+            signal.signal(signal.SIGUSR1, before)
+
+
+class _Lack(NamedTuple):
+    """What a run lacks: it has `used` hours of `limit`, and needs `more`."""
+
+    what: str
+    used: float
+    more: float
+    limit: float
+
+    @property
+    def mend(self) -> str:
+        return f"raise cluster.budget_{self.what.lower()}_hours, or shorten the run. What is finished is kept"
+
+
+def _lacking(store: Store, run: str, budget: Budget, more: Hours) -> _Lack | None:
+    """What the run would lack, were it to use `more`. Raises StoreError."""
+    if not any(budget.limits.values()):
+        return None
+    used = sum((hours for _, hours in spent(read_usage(store, run))), Hours())
+    for what, limit in budget.limits.items():
+        name = f"{what.lower()}_hours"
+        lack = _Lack(what, getattr(used, name), getattr(more, name), limit or 0.0)
+        if limit is not None and lack.used + lack.more > limit:
+            return lack
+    return None
+
+
+def _budget() -> Budget:
+    return _setting(BUDGET, Budget) or Budget()
 
 
 def share_here() -> Share:

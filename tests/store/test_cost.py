@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from components.store.api import Store
 from components.store.cost import BUDGET, SHARE, OverBudget, metered, read_usage, spent
-from components.store.errors import ConfigurationError
+from components.store.errors import ConfigurationError, StoreError
 from components.store.stage import Workspace, run_stage
 from data_contracts.base import Contract
 from data_contracts.cost import Hours, Share, Usage, planned_seconds
@@ -28,11 +32,12 @@ def in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SHARE, Share(nodes=2, gpus=8, cpus=16).model_dump_json())
 
 
-def stage(store: Store, seed: int = 0) -> StageRecord:
-    def build(ws: Workspace) -> dict[str, Metric]:
-        (ws.out / "a").write_text("a")
-        return {}
+def written(ws: Workspace) -> dict[str, Metric]:
+    (ws.out / "a").write_text("a")
+    return {}
 
+
+def stage(store: Store, seed: int = 0, build: Callable[[Workspace], dict[str, Metric]] = written) -> StageRecord:
     return run_stage(
         store=store, stage="toy.first", kind="models", name="toy", inputs={}, config=Empty(), seed=seed,
         sources=("data_contracts/base.py",), build=build,
@@ -109,6 +114,58 @@ def test_cpu_hours_have_a_budget_of_their_own(folder_store: Store, monkeypatch: 
     budget(monkeypatch, cpu_hours=31)
     with pytest.raises(OverBudget, match="CPU-hours"):
         stage(folder_store)
+
+
+def test_a_stage_is_stopped_before_the_budget_is_spent(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a stage that takes longer than anybody had thought went on for days on what others were promised, or if
+    its work so far went uncounted."""
+    monkeypatch.setattr("components.store.cost.LOOK_SECONDS", 0.02)
+    monkeypatch.setenv(BUDGET, json.dumps({"gpu_hours": 16 * 0.3 / 3600}))  # 16 GPUs for 0.3 s, and no estimate
+    before = signal.getsignal(signal.SIGUSR1)
+
+    def lasting(ws: Workspace) -> dict[str, Metric]:
+        with suppress(OverBudget):  # as a library's `except Exception` may do
+            time.sleep(60)
+        time.sleep(60)
+        return {}
+
+    def quick(ws: Workspace) -> dict[str, Metric]:
+        time.sleep(0.1)
+        return written(ws)
+
+    with pytest.raises(OverBudget, match=r"toy\.first was stopped: .* cluster\.budget_gpu_hours") as error:
+        stage(folder_store, build=lasting)
+    assert error.value.exit_code == 1
+    [used] = read_usage(folder_store, "one")
+    assert used.seconds is not None
+    assert used.seconds < 60
+    with pytest.raises(OverBudget, match="would take about 0 GPU-hours"):
+        stage(folder_store)  # KFP starts a failed step again
+    monkeypatch.setenv("ORRERY_RUN", "two")
+    monkeypatch.setenv(BUDGET, json.dumps({"gpu_hours": 1000}))
+    stage(folder_store, build=quick)
+    assert signal.getsignal(signal.SIGUSR1) is before
+
+
+def test_a_store_that_is_away_stops_no_stage(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("components.store.cost.LOOK_SECONDS", 0.01)
+    budget(monkeypatch, gpu_hours=1000)
+    asked = []
+
+    def away(*_: object) -> list[Usage]:
+        asked.append(1)
+        raise StoreError("MinIO does not answer")
+
+    def build(ws: Workspace) -> dict[str, Metric]:
+        with monkeypatch.context() as patch:
+            patch.setattr("components.store.cost.read_usage", away)
+            wait_until = time.monotonic() + 30
+            while len(asked) < 3 and time.monotonic() < wait_until:
+                time.sleep(0.01)
+        return written(ws)
+
+    stage(folder_store, build=build)
+    assert len(asked) >= 3
 
 
 def test_outside_of_a_run_nothing_is_counted(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
