@@ -31,8 +31,8 @@ class Cluster(Contract):
     retries: int = Field(default=2, ge=0, le=10, description="a step that fails starts again, from its last checkpoint")
     retry_seconds: int = Field(default=60, ge=1, description="before the first retry; twice as long before each next")
     team: str = Field(default="", pattern=r"^[a-z0-9-]*$", description="whose hours they are, in `orrery runs cost`")
-    budget_gpu_hours: float | None = Field(default=None, gt=0, description="of a run: a stage that exceeds it is not started, or stopped")
-    budget_cpu_hours: float | None = Field(default=None, gt=0, description="of a run: a stage that exceeds it is not started, or stopped")
+    budget_gpu_hours: float | None = Field(default=None, gt=0, description="of a run; what exceeds it is stopped")
+    budget_cpu_hours: float | None = Field(default=None, gt=0, description="of a run; what exceeds it is stopped")
 
 
 def check_engine(engine: EngineConfig, cluster: Cluster, tokens: int) -> None:
