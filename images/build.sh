@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
 # Builds the container images with Docker or Podman.
 #   images/build.sh [IMAGE...] [-- ENGINE OPTION...]     e.g. images/build.sh data -- --network host
-# ORRERY_BASE_IMAGE names another base: pin it (python:3.11-slim-bookworm@sha256:…), or make one where no registry can be
-# reached (images/base.sh). ORRERY_IMAGE_PREFIX is the registry and project in front of the images' names.
+# The base is pinned in the Dockerfiles, by the index of all its architectures as of 2026-09-22 (Python 3.11.16). For a newer
+# one, put the digest that `docker buildx imagetools inspect python:3.11-slim-bookworm` prints into each of them.
+# ORRERY_BASE_IMAGE names another base: a mirror's, or one made where no registry can be reached (images/base.sh).
+# ORRERY_IMAGE_PREFIX is the registry and project in front of the images' names.
 # The build takes packages from PyPI and Debian. Podman wants three times an image's size while it builds. images/push.sh
 # then pushes what was built, and pins it by digest.
 set -euo pipefail

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import warnings
@@ -31,7 +32,8 @@ from pipelines.recipes import recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 PREFIX = "localhost/orrery-test"  # nobody's own images are replaced
-BASE = os.environ.get("ORRERY_BASE_IMAGE") or "python:3.11-slim-bookworm"
+DOCKERFILE = (ROOT / "images/data/Dockerfile").read_text()
+BASE = os.environ.get("ORRERY_BASE_IMAGE") or re.findall(r"^ARG BASE=(\S+)", DOCKERFILE, re.MULTILINE)[0]
 SETTINGS = ("record.episodes=1", "intake.strips=1", "intake.shard=1")
 BUILD_SECONDS = 3000
 

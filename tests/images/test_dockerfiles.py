@@ -24,11 +24,12 @@ def test_every_image_has_a_folder_and_every_dockerfile_a_name() -> None:
     assert all((ROOT / "images" / name / "requirements.lock").is_file() for name in folders)
 
 
-def test_the_base_is_one_variable_with_a_version(image_name: str, dockerfile: Dockerfile) -> None:
-    """Breaks if a base could change under the same name, or could not be replaced by a mirrored or pinned one."""
+def test_the_base_is_one_variable_and_pinned(image_name: str, dockerfile: Dockerfile) -> None:
+    """Breaks if a base could change under the same name, differ between images, or not be replaced by a mirror's."""
     instructions = dockerfile(image_name)
     assert {rest.split()[0] for keyword, rest in instructions if keyword == "FROM"} == {"${BASE}"}
-    assert instructions[0] == ("ARG", "BASE=python:3.11-slim-bookworm")
+    assert instructions[0] == dockerfile(images.names()[0])[0], "every image stands on the same base"
+    assert re.fullmatch(r"BASE=python:3\.11-slim-bookworm@sha256:[0-9a-f]{64}", instructions[0][1])
 
 
 def test_it_runs_without_root(image_name: str, dockerfile: Dockerfile) -> None:
@@ -106,16 +107,29 @@ def test_the_build_sees_the_code_and_nothing_else(in_context: Callable[[str], bo
 
 def test_images_are_built_under_the_names_that_components_ask_for(tmp_path: Path) -> None:
     """The script with an engine that only writes down what it is told, for there may be none here."""
-    calls = tmp_path / "calls"
-    engine = tmp_path / "docker"
-    engine.write_text(f'#!/bin/sh\n[ "$1" = info ] || echo "$@" >>{calls}\n')
-    engine.chmod(0o755)
-    build(path=f"{tmp_path}:{os.environ['PATH']}", prefix="registry.example/robots").check_returncode()
-    told = [line.split() for line in calls.read_text().splitlines()]
+    told = builds(tmp_path, "")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ORRERY_IMAGE_PREFIX", "registry.example/robots")
         named = {images.image(name).partition("@")[0]: f"images/{name}/Dockerfile" for name in images.names()}
     assert {_option(line, "--tag"): _option(line, "--file") for line in told} == named
+    assert not [word for line in told for word in line if word.startswith("BASE=")], "the Dockerfiles' own"
+
+
+def test_another_base_and_another_engine_reach_the_build(tmp_path: Path) -> None:
+    """Breaks if who mirrors the base, or samples on GPUs, got the default without a word."""
+    [told] = builds(tmp_path, "mirror.example/python:3.11", "rollout", "--", "--build-arg", "ENGINE=cuda")
+    given = {told[i + 1] for i, word in enumerate(told) if word == "--build-arg"}
+    assert {"BASE=mirror.example/python:3.11", "ENGINE=cuda"} <= given
+
+
+def builds(folder: Path, base: str, *arguments: str) -> list[list[str]]:
+    """What the script tells the engine, one list of words for each image."""
+    calls = folder / "calls"
+    engine = folder / "docker"
+    engine.write_text(f'#!/bin/sh\n[ "$1" = info ] || echo "$@" >>{calls}\n')
+    engine.chmod(0o755)
+    build(f"{folder}:{os.environ['PATH']}", "registry.example/robots", *arguments, base=base).check_returncode()
+    return [line.split() for line in calls.read_text().splitlines()]
 
 
 def test_a_pushed_image_is_pinned_by_the_registrys_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,9 +173,9 @@ def test_without_an_engine_the_build_says_what_to_install(tmp_path: Path) -> Non
     assert "neither docker nor podman is on PATH: install one" in done.stderr
 
 
-def build(path: str, prefix: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PATH": path, "ORRERY_IMAGE_PREFIX": prefix}
-    script = ["/bin/bash", str(ROOT / "images" / "build.sh")]
+def build(path: str, prefix: str, *arguments: str, base: str = "") -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PATH": path, "ORRERY_IMAGE_PREFIX": prefix, "ORRERY_BASE_IMAGE": base}
+    script = ["/bin/bash", str(ROOT / "images" / "build.sh"), *arguments]
     return subprocess.run(script, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
