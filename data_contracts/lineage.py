@@ -88,6 +88,7 @@ class StageStatus(Contract):
     """One line of `orrery runs show`: `runs/<pipeline>/<run>/stages/<stage>.json`."""
 
     name: str
+    task: str = Field(default="", description="of the pipeline, as KFP names it; empty in records of older runs")
     status: Literal["succeeded", "cached", "failed", "running"]
     seconds: float = 0.0
     version: str = ""

@@ -16,42 +16,20 @@ from pipelines.estimate import Forecast
 from pipelines.recipes.base import Recipe
 
 RUNS_READ = 8
+DONE = ("succeeded", "cached")
 
 Tasks = Mapping[str, Iterable[str]]
-"""The tasks of each pipeline in their order, which is the order in which an earlier run's stages ended."""
+"""The tasks of each pipeline."""
 
 
-def earlier_stages(found: Iterable[runs.Run], tasks: Tasks) -> dict[str, StageStatus]:
-    """How each task (`pipeline/task`) ended well in the newest of the first `RUNS_READ` runs where it did.
-
-    A task's stage has a name of its own (`ge_act.evaluate-policy`): the second task of a component is taken for the one
-    whose stage ended second among those of the component.
-    """
+def earlier_stages(found: Iterable[runs.Run]) -> dict[str, StageStatus]:
+    """How each task (`pipeline/task`) ended well in the newest of the first `RUNS_READ` runs where it did; of a loop's,
+    the last to end."""
     before: dict[str, StageStatus] = {}
     for run in islice(found, RUNS_READ):
-        statuses = {(pipeline, stage.name): stage for pipeline, stage in run.stages}
-        for part in run.parts:
-            turns: dict[str, list[str]] = {}
-            for task in tasks.get(part.pipeline, ()):
-                turns.setdefault(_component(task), []).append(task)
-            for name in part.stages:
-                stage, same = statuses.get((part.pipeline, name)), turns.get(_component_of_stage(name, turns))
-                key = f"{part.pipeline}/{same.pop(0)}" if same else ""
-                if key and stage and key not in before and stage.status in ("succeeded", "cached"):
-                    before[key] = stage
+        ended = {f"{pipeline}/{s.task}": s for pipeline, s in run.stages if s.task and s.status in DONE}
+        before = ended | before
     return before
-
-
-def _component(task: str) -> str:
-    """`ge-act-evaluate` of `ge-act-evaluate-2`."""
-    head, _, number = task.rpartition("-")
-    return head if number.isdigit() else task
-
-
-def _component_of_stage(stage: str, components: Iterable[str]) -> str:
-    """`ge-act-evaluate` of `ge_act.evaluate-policy`; empty if none of these."""
-    name = stage.replace(".", "-").replace("_", "-")
-    return max((c for c in components if name == c or name.startswith(f"{c}-")), key=len, default="")
 
 
 def runs_of(store: Store, recipe: Recipe) -> list[runs.Run]:
@@ -68,7 +46,7 @@ def forecast_of(store: Store, recipe: Recipe, group: str, tasks: Tasks) -> Forec
     """What the run will take: as earlier runs of the recipe did, else as the recipe says."""
     every = [f"{pipeline}/{task}" for pipeline, names in tasks.items() for task in names]
     found = runs_of(store, recipe)
-    before = {key: _work(store, stage) for key, stage in earlier_stages(found, tasks).items()}
+    before = {key: _work(store, stage) for key, stage in earlier_stages(found).items()}
     config = json.loads(canonical_json(recipe))
     same = any(r.head.pipeline == group and r.head.status == "succeeded" and r.head.config == config for r in found)
     return Forecast(every, before, declared(recipe, every), expect_cached=same)

@@ -26,7 +26,6 @@ from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import runs
 from pipelines.catalog import Pipeline
 from pipelines.compiler import compile_to
-from pipelines.earlier import runs_stage
 from pipelines.recipes.base import Recipe
 from pipelines.runner import StageFailed, arguments
 
@@ -254,11 +253,11 @@ class _Watch:
 
 
 def _outputs(store: Store, pipeline: Pipeline, statuses: list[StageStatus]) -> dict[str, RecordRef]:
-    """What the pipeline handed on, where exactly one stage of the run can have made it."""
+    """What the pipeline handed on, where exactly one stage of the run made it."""
     outputs: dict[str, RecordRef] = {}
     for name, selector in pipeline.load().pipeline_spec.root.dag.outputs.parameters.items():
         task = selector.value_from_parameter.producer_subtask
-        made = [s for s in statuses if s.prefix and (runs_stage(task, s.name) or s.name.startswith(f"{task}-"))]
+        made = [s for s in statuses if s.prefix and s.task == task]
         if len(made) == 1:
             with contextlib.suppress(OrreryError):
                 outputs[name] = reference(store, load_record(store, made[0].prefix))

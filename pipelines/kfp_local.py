@@ -2,8 +2,8 @@
 
 `kfp.local` runs a compiled pipeline's tasks one after another, each in a subprocess, but it says only whether a task
 failed, mixes its own log into the task's output, and leaves the task running when it is killed itself. Here its one
-function that starts a process is replaced for the time of a run (kfp is pinned to the version this was read from, and a
-test runs a pipeline through it).
+function that starts a process, and the one that orders tasks, are replaced for the time of a run (kfp is pinned to the
+version this was read from, and a test runs a pipeline through it).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from components.store.files import scratch_folder
+from components.store.status import TASK
 
 OnLine = Callable[[str], None]
 OnStart = Callable[[str, Mapping[str, Any]], None]
@@ -66,12 +67,11 @@ def run(
 
 def tasks(pipeline: Any) -> dict[str, str]:
     """Name and title of each task of a KFP pipeline that runs code, in the order in which they run here."""
-    from kfp.local import graph_utils
 
     def walk(component: Any) -> dict[str, str]:
         found: dict[str, str] = {}
         specs = component.dag.tasks
-        for name in reversed(graph_utils.topological_sort_tasks(specs)):
+        for name in reversed(_in_order(specs)):
             inner = spec.components[specs[name].component_ref.name]
             is_dag = inner.WhichOneof("implementation") == "dag"
             found |= walk(inner) if is_dag else {name: specs[name].task_info.name or name}
@@ -79,6 +79,18 @@ def tasks(pipeline: Any) -> dict[str, str]:
 
     spec = pipeline.pipeline_spec
     return walk(spec.root)
+
+
+def _in_order(tasks: Mapping[str, Any]) -> list[str]:
+    """The last first, as KFP's own function of this has them. That takes tasks that do not wait for each other as
+    protobuf's map holds them, which is another way in each process."""
+    from kfp.local.graph_utils import build_dependency_map, topological_sort
+
+    def number(name: str) -> tuple[str, int]:  # `x`, `x-2`, … `x-10`
+        head, _, last = name.rpartition("-")
+        return (head, int(last)) if last.isdigit() else (name, 1)
+
+    return topological_sort(build_dependency_map({name: tasks[name] for name in sorted(tasks, key=number)}))
 
 
 class _Starter:
@@ -103,7 +115,7 @@ class _Starter:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, **(env_vars or {}), **self._environment},
+            env={**os.environ, **(env_vars or {}), **self._environment, TASK: task},
             start_new_session=True,
             preexec_fn=functools.partial(_die_with_parent, os.getpid()),
         )
@@ -123,14 +135,16 @@ class _Starter:
 
 @contextlib.contextmanager
 def _starting(starter: _Starter) -> Iterator[None]:
+    from kfp.local import graph_utils
     from kfp.local import subprocess_task_handler as handler
 
-    original = handler.run_local_subprocess
+    original, order = handler.run_local_subprocess, graph_utils.topological_sort_tasks
     handler.run_local_subprocess = starter  # type: ignore[assignment]
+    graph_utils.topological_sort_tasks = _in_order  # type: ignore[assignment]
     try:
         yield
     finally:
-        handler.run_local_subprocess = original
+        handler.run_local_subprocess, graph_utils.topological_sort_tasks = original, order
 
 
 def _task_of(command: list[str]) -> tuple[str, dict[str, Any]]:

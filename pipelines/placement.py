@@ -17,6 +17,7 @@ from components.store.access import KEY_FILE, SECRET_FILE
 from components.store.code import COMPILED_FROM, folder_fingerprints
 from components.store.cost import BUDGET, SHARE
 from components.store.errors import ConfigurationError
+from components.store.status import TASK
 from components.training.config import TrainConfig
 from data_contracts.base import Contract, canonical_json
 from data_contracts.cost import Share
@@ -124,6 +125,7 @@ def place(task: PipelineTask, recipe: Recipe, pipeline: str) -> None:
     task.container_spec.env = {
         **(task.container_spec.env or {}),  # `set_env_variable` looks through the whole stack, each time
         "ORRERY_PIPELINE": pipeline,
+        TASK: task.name,
         "ORRERY_IMAGE": task.container_spec.image,
         "ORRERY_ROLE": role,
         "HOME": "/tmp",  # the one place where a step may write, whoever built its image

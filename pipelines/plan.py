@@ -76,7 +76,7 @@ def plan_of(store: Store, pipeline: Pipeline, recipe: Recipe) -> Plan:
     """
     made = placed(pipeline.load(), recipe)
     titles = {task: title for task, title in kfp_local.tasks(made).items() if recipe.plans(title)}
-    before = earlier_stages(runs_of(store, recipe), {pipeline.name: list(titles)})
+    before = earlier_stages(runs_of(store, recipe))
     said = declared(recipe, titles)
     containers = _containers(made)
     stages = []

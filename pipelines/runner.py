@@ -207,7 +207,7 @@ class _Part:
         self._log.close()
         fresh = self._fresh_statuses()
         if code == 0:
-            status = fresh[-1] if fresh else StageStatus(name=task, status="succeeded")
+            status = fresh[-1] if fresh else StageStatus(name=task, task=task, status="succeeded")
             self.display.finish(self._key(task), status)
             for difference in self._not_as_asked(status):
                 self.display.say(f"warning: {status.name} did not use its configuration as asked: {difference}")
@@ -231,7 +231,7 @@ class _Part:
         if told:
             return told[-1]
         begun = [s for s in fresh if s.status == "running"]
-        status = begun[-1] if begun else StageStatus(name=task, status="running", started_at=runs.now())
+        status = begun[-1] if begun else StageStatus(name=task, task=task, status="running", started_at=runs.now())
         message = last_word(self.display.recent(), code, self._log.name)
         ending = {"status": "failed", "message": message, "seconds": round(self.display.elapsed(), 3)}
         status = status.model_copy(update=ending)

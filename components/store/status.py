@@ -12,6 +12,9 @@ from components.store.errors import StoreError
 from data_contracts.base import canonical_json
 from data_contracts.lineage import StageStatus
 
+TASK = "ORRERY_TASK"
+"""Environment of a step: its task's name in the pipeline."""
+
 
 def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
@@ -28,7 +31,8 @@ class StatusWriter:
         self._store = store
         self._pipeline = os.environ.get("ORRERY_PIPELINE", "")
         self._run = os.environ.get("ORRERY_RUN", "")
-        self._fields = {"name": stage, "version": version, "prefix": prefix, "started_at": utc_now()}
+        task = os.environ.get(TASK, "")
+        self._fields = {"name": stage, "task": task, "version": version, "prefix": prefix, "started_at": utc_now()}
         self._started = time.monotonic()
 
     def write(self, status: str, message: str = "", seconds: float | None = None) -> None:

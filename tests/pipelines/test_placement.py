@@ -45,6 +45,7 @@ STAGE1_ON_GPUS: Document = {
     },
     "env": [
         {"name": "ORRERY_PIPELINE", "value": "ge_base"},
+        {"name": "ORRERY_TASK", "value": "ge-base-stage1"},
         {"name": "ORRERY_IMAGE", "value": image("trainer")},
         {"name": "ORRERY_ROLE", "value": "training"},
         {"name": "HOME", "value": "/tmp"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,8 @@ from components.store.api import Store
 from data_contracts.lineage import RunRecord, StageStatus
 from pipelines import runs
 from pipelines.catalog import find
+from pipelines.kfp_local import _in_order
+from pipelines.kfp_local import tasks as tasks_of
 from pipelines.plan import plan_of
 from pipelines.recipes import recipe
 
@@ -39,19 +42,37 @@ def test_gpus_and_pods_are_those_that_the_cluster_will_be_asked_for(folder_store
 
 
 def test_an_earlier_run_knows_better_than_the_recipe(folder_store: Store) -> None:
-    """Evaluations are told apart by their order: the third of the component is the third that ended."""
-    names = ("ge_act.adapt", "ge_act.evaluate-policy", "ge_act.evaluate-mean", "ge_act.evaluate-expert")
-    for number, name in enumerate(names):
-        runs.write_stage(folder_store, "ge_act", "one", StageStatus(name=name, status="succeeded", seconds=10 + number))
-    record = RunRecord(
-        run="one", pipeline="ge_act", recipe="tiny", config={}, status="succeeded",
-        started_at="2030-01-01T00:00:00+00:00", stages=names,
-    )  # fmt: skip
-    runs.write(folder_store, record)
+    """Breaks if the arms of one component were mixed up: they end in another order at a cluster than here. The newest
+    run where a task ended well is the one that counts."""
+    ran = {  # the third one failed in the newer run
+        "two": {"ge-act-evaluate-3": ("policy", 99), "ge-act-evaluate": ("expert", 11), "ge-act-adapt": ("", 10)},
+        "one": {"ge-act-evaluate-3": ("policy", 13), "ge-act-evaluate": ("expert", 1)},
+    }
+    for run, tasks in ran.items():
+        names = []
+        for task, (arm, seconds) in tasks.items():
+            names.append(f"ge_act.evaluate-{arm}" if arm else "ge_act.adapt")
+            status = "failed" if seconds == 99 else "succeeded"
+            made = StageStatus.model_validate({"name": names[-1], "task": task, "status": status, "seconds": seconds})
+            runs.write_stage(folder_store, "ge_act", run, made)
+        record = RunRecord(
+            run=run, pipeline="ge_act", recipe="tiny", config={}, status="succeeded",
+            started_at=f"2030-01-0{1 + len(names)}T00:00:00+00:00", stages=tuple(names),
+        )  # fmt: skip
+        runs.write(folder_store, record)
     plan = plan_of(folder_store, find("ge_act"), recipe("robots", "tiny"))
-    measured = [stage.seconds for stage in plan.stages if stage.known == "measured"]
-    assert sorted(s for s in measured if s is not None) == [10, 11, 12, 13]
-    assert next(s for s in plan.stages if s.title == "Phase 2: video adaptation").seconds == 10
+    measured = {stage.title: stage.seconds for stage in plan.stages if stage.known == "measured"}
+    assert measured == {"Phase 2: video adaptation": 10, "Arm: scripted expert": 11, "Arm: GE-Act": 13}
+    titles = [stage.title for stage in plan.stages]
+    assert titles == list(tasks_of(find("ge_act").load()).values()), "two plans of one recipe are in one order"
+
+
+def test_tasks_that_do_not_wait_for_each_other_have_one_order() -> None:
+    """Breaks if a plan, or a run's log, were in another order each time: protobuf's maps are, in each process."""
+    before = {"b": ["a-10"], "a-10": [], "a-2": ["c"], "a": [], "c": []}
+    for names in (sorted(before), sorted(before, reverse=True)):
+        tasks = {name: SimpleNamespace(dependent_tasks=before[name]) for name in names}
+        assert _in_order(tasks)[::-1] == ["a", "c", "a-2", "a-10", "b"]
 
 
 def test_a_plan_over_budget_is_exit_code_1_and_names_the_field(orrery: Run) -> None:

@@ -53,6 +53,7 @@ def test_a_run_publishes_records_itself_and_is_not_repeated(place: Path) -> None
     assert stages(place) == [("toy.first", "succeeded"), ("toy.second", "succeeded")]
     store = open_store(str(place / "store"))
     run = runs.find(store)
+    assert [s.task for _, s in run.stages] == ["toy-first", "toy-second"], "or no plan knows what a task took"
     record = load_record(store, run.parts[0].outputs["toy"].prefix)
     assert record.inputs["source"].stage == "toy.first"
     assert run.head.status == "succeeded"
