@@ -22,6 +22,7 @@ PROGRAMS = [  # what runs in an image besides the shells and the command line
     ("serving", "from components.release.triton_model import *"),
     ("rollout", "from components.language.sampling import sample_to"),
     ("trainer", "from components.training.worker import main"),
+    ("trainer", "from components.launcher.node import main"),
 ]
 
 COMMAND_LINE_WITHOUT = """

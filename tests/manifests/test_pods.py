@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import typer.main
 
 from components.store.access import KEY_FILE, ROLES, SECRET_FILE
+from components.store.files import scratch_folder
 from pipelines.cli import app
 
 Document = dict[str, Any]
@@ -50,13 +52,18 @@ def test_no_container_may_gain_privileges_or_write_to_its_image(containers: dict
 
 
 def test_what_a_pod_may_use_is_bounded(pods: dict[str, Document], containers: dict[str, Document]) -> None:
-    """Breaks if a pod could fill its node's memory or disk, and be evicted with its neighbours."""
+    """Breaks if a pod could fill its node's memory or disk, and be evicted with its neighbours.
+
+    A TrainJob says its memory and disk, but can't say its volumes' sizes: those of a runtime would evict a training to
+    which its recipe gives more.
+    """
     for name, container in containers.items():
         assert {"cpu", "memory", "ephemeral-storage"} <= container["resources"]["requests"].keys(), name
         assert {"memory", "ephemeral-storage"} <= container["resources"]["limits"].keys(), name
     for name, pod in pods.items():
-        for volume in pod["spec"]["volumes"]:
-            assert "sizeLimit" in volume.get("emptyDir", {"sizeLimit": ""}), f"{name}: volume {volume['name']}"
+        for volume in [v for v in pod["spec"]["volumes"] if "emptyDir" in v]:
+            sized = "sizeLimit" in volume["emptyDir"]
+            assert sized is not name.startswith("orrery-"), f"{name}: volume {volume['name']}"
 
 
 def test_a_training_starts_again_whole_or_not_at_all(documents: list[Document], pods: dict[str, Document]) -> None:
@@ -72,6 +79,33 @@ def test_a_training_starts_again_whole_or_not_at_all(documents: list[Document], 
         assert (node["name"], container["name"]) == ("node", "node"), "Trainer finds what it changes by these names"
         assert node["template"]["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
         assert {m["mountPath"] for m in container["volumeMounts"]} == {"/tmp", "/dev/shm"}
+
+
+@pytest.mark.parametrize("documents", ["overlays/local"], indirect=True)
+def test_a_training_that_hangs_is_started_again(
+    containers: dict[str, Document], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The runtimes' own probe: breaks if nodes were held for days by ranks that wait for each other, or if a training
+    that goes on were killed. Only the first node writes as it goes; another one's files are those it began with."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for runtime in ("orrery-cpu", "orrery-gpu"):
+        python, *words = containers[f"{runtime}/node"]["livenessProbe"]["exec"]["command"]
+
+        def dead(rank: str, words: list[str] = words) -> bool:
+            told = [word.replace("/tmp", str(tmp_path)) for word in words]
+            return subprocess.run([sys.executable, *told], env={"PET_NODE_RANK": rank}, timeout=60).returncode != 0
+
+        assert python == "python"
+        assert not dead("0"), "it has not begun"
+        with scratch_folder("training") as folder:
+            (folder / "scratch").mkdir()
+            for name in ("job.json", "losses.jsonl"):
+                (folder / "scratch" / name).touch()
+            os.utime(folder / "scratch" / "job.json", (1, 1))
+            assert not dead("0")
+            os.utime(folder / "scratch" / "losses.jsonl", (1, 1))
+            assert dead("0")
+            assert not dead("1")
 
 
 def test_the_policy_server_is_probed_for_what_each_probe_means(
