@@ -27,6 +27,9 @@ class TrainConfig(Contract):
     zero_stage: int = Field(
         default=2, ge=1, le=3, description="ZeRO: 1 shards optimiser state, 2 gradients too, 3 weights too"
     )
+    recompute: bool = Field(
+        default=False, description="compute activations again in the backward pass: less memory, a third more time"
+    )
     processes: int = Field(default=8, ge=1, description="ranks; on a CPU, one thread each")
     checkpoint_seconds: float = Field(default=600.0, gt=0, description="seconds between resumable checkpoints")
     log_every: int = Field(default=50, ge=1)

@@ -20,6 +20,7 @@ from components.telemetry.progress import progress
 from components.training import checkpoint
 from components.training.config import TrainConfig
 from components.training.job import SNAPSHOTS, Job, Trainee, sample_generator
+from components.training.recompute import recompute_activations
 
 
 class _Wrapped(nn.Module):
@@ -43,6 +44,8 @@ def train(job: Job, trainee: Trainee) -> dict[str, float | int | str]:
     config, scratch = job.train, Path(job.scratch)
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    if config.recompute:
+        recompute_activations(trainee.module)
     wrapped = _Wrapped(trainee)
     trainable = [p for p in wrapped.parameters() if p.requires_grad]
     engine, _, _, _ = deepspeed.initialize(model=wrapped, model_parameters=trainable, config=_deepspeed(config))

@@ -101,7 +101,7 @@ def paper(
         train=TrainConfig(
             steps=steps, batch_size=BATCH, micro_batch=4, learning_rate=learning_rate, betas=(0.9, 0.95),
             weight_decay=0.01, warmup_steps=steps // 10, decay="cosine", clip=1.0, precision="bf16", zero_stage=2,
-            processes=8, log_every=5,
+            processes=8, recompute=True, log_every=5,
         ),
         max_tokens=max_tokens,
         engine=EngineConfig(

@@ -103,6 +103,7 @@ def paper(name: str, chat_template: str = "", pad_token: str = "") -> RZeroAdopt
         then_train=TrainConfig(
             steps=390, batch_size=256, micro_batch=4, learning_rate=5e-5, betas=(0.9, 0.95), weight_decay=0.01,
             warmup_steps=39, decay="cosine", clip=1.0, precision="bf16", zero_stage=2, processes=8, log_every=5,
+            recompute=True,
         ),
         judge=Judge(samples=32, pass_at=(1, 8, 32)),
         engine=ENGINE,
@@ -121,7 +122,7 @@ def _train(steps: int, batch_size: int, micro_batch: int) -> TrainConfig:
     return TrainConfig(
         steps=steps, batch_size=batch_size, micro_batch=micro_batch, learning_rate=1e-6, betas=(0.9, 0.999),
         weight_decay=0.01, warmup_steps=0, decay="constant", clip=1.0, precision="bf16", zero_stage=2, processes=4,
-        log_every=1,
+        recompute=True, log_every=1,
     )  # fmt: skip
 
 
