@@ -14,7 +14,7 @@ from typing import Any
 
 from components.store.access import KEY_FILE, ROLES, SECRET_FILE
 from pipelines.findings import Finding
-from pipelines.kfp_cluster import ENDPOINT, ClusterError
+from pipelines.kfp_cluster import ENDPOINT, ClusterError, why
 
 NAMESPACE, SYSTEM = "orrery", "kubeflow"
 """Where pipelines run, and where KFP and its Argo are."""
@@ -109,14 +109,19 @@ def examine(client: Any, namespace: str = NAMESPACE) -> list[Finding]:
 def connect(context: str | None = None) -> Any:
     """A client of the cluster that KUBECONFIG (or the pod's own account) names. Raises ClusterError."""
     from kubernetes import client, config
+    from yaml import YAMLError
 
     try:
         if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
             config.load_incluster_config()
             return client.ApiClient()
         return config.new_client_from_config(os.environ.get("KUBECONFIG"), context)  # named: its default is import's
-    except (config.ConfigException, OSError) as error:
-        raise ClusterError(f"no cluster is named: {' '.join(str(error).split())}; set KUBECONFIG") from None
+    except (config.ConfigException, OSError, ValueError, TypeError, YAMLError) as error:  # it trusts the file's form
+        where = os.environ.get("KUBECONFIG") or "~/.kube/config"
+        text = " ".join(str(error).split()).removeprefix("Invalid kube-config file. ").rstrip(".")
+        raise ClusterError(
+            f"no cluster is named by {where}: {text}; set KUBECONFIG to a file that `kubectl --kubeconfig` takes"
+        ) from None
 
 
 class _Cluster:
@@ -168,7 +173,7 @@ class _Cluster:
             yield Finding(name, "missing" if check is _server else "warn", f"refused: HTTP {error.status}", mend)
         except (HTTPError, OSError) as error:
             mend = "is the cluster up, and KUBECONFIG right?"
-            yield Finding(name, "missing", f"can't be reached: {type(error).__name__}", mend)
+            yield Finding(name, "missing", f"can't be reached: {why(error)}", mend)
 
     def _call(self, method: str, path: str, body: Any, accept: str) -> Mapping[str, Any]:
         import json

@@ -14,12 +14,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from components.store.api import Store
-from components.store.errors import ConfigurationError, OrreryError
+from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, reference
 from data_contracts.base import canonical_json
 from data_contracts.lineage import RecordRef, RunRecord, StageStatus
@@ -76,7 +77,9 @@ def connect(endpoint: str | None = None) -> Client:
     namespace = os.environ.get(NAMESPACE) or "orrery"
     logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)  # a port-forward that is made again is no news
     with talking(host):
-        client = Client(host=host, existing_token=os.environ.get(TOKEN) or None, namespace=namespace)
+        client = Client(
+            host=host, existing_token="".join(os.environ.get(TOKEN, "").split()) or None, namespace=namespace
+        )
         rest = client._run_api.api_client.rest_client
         rest.request = functools.partial(_bounded, rest.request)
         if not client._healthz_api.healthz_service_get_healthz().multi_user:
@@ -101,8 +104,14 @@ def talking(host: str) -> Iterator[None]:
         raise ClusterError(f"Kubeflow Pipelines at {host} refused: {_reason(error)}") from None
     except (HTTPError, OSError) as error:
         raise ClusterError(
-            f"Kubeflow Pipelines at {host} can't be reached ({type(error).__name__}); is {ENDPOINT} right, is it up?"
+            f"Kubeflow Pipelines at {host} can't be reached ({why(error)}); is {ENDPOINT} right, is it up?"
         ) from None
+
+
+def why(error: Exception) -> str:
+    """The last reason that a failed connection names, in a few words."""
+    text = " ".join(str(getattr(error, "reason", None) or error).split())
+    return text.rpartition(": ")[2].strip("()'\"")[:200] or type(error).__name__
 
 
 def host_of(client: Client) -> str:
@@ -175,18 +184,18 @@ def follow(
     """Wait until the run has ended, and say how its stages go; the run as the store has it then.
 
     Raises:
+        ConfigurationError: it is another pipeline's.
         StageFailed: it failed; the message is the failed stage's own.
         ClusterError: it still runs after `deadline_seconds`, or KFP was away for too long. The run goes on by itself.
     """
-    watch, record = _Watch(store, pipeline.name, run_id, say), _record(run_id, pipeline, recipe)
-    started = time.monotonic()
-    state = _wait(client, run_id, started + deadline_seconds, watch)
+    watch, record = _Watch(store, pipeline.name, run_id, say), _known(store, pipeline, recipe, run_id)
+    state = _wait(client, run_id, pipeline.name, time.monotonic() + deadline_seconds, watch)
     statuses = watch.look()
     failed = [s for s in statuses if s.status == "failed"]
     message = "" if ENDED[state] == "succeeded" else _unsaid(client, pipeline, run_id, state)
     message = f"{failed[-1].name}: {failed[-1].message}" if message and failed else message
     ending = {
-        "status": ENDED[state], "message": message, "seconds": round(time.monotonic() - started, 3),
+        "status": ENDED[state], "message": message, "seconds": _since(record.started_at),
         "stages": tuple(s.name for s in statuses), "outputs": _outputs(store, pipeline, statuses),
     }  # fmt: skip
     runs.write(store, record.model_copy(update=ending))
@@ -209,7 +218,9 @@ def _unsaid(client: Client, pipeline: Pipeline, run_id: str, state: str) -> str:
     return f"{', '.join(failed) or 'the run'} {state.lower()} at Kubeflow Pipelines; what its pods said: {where}"
 
 
-def _wait(client: Client, run_id: str, deadline: float, watch: _Watch) -> str:
+def _wait(client: Client, run_id: str, pipeline: str, deadline: float, watch: _Watch) -> str:
+    with talking(host_of(client)):
+        client.get_run(run_id)  # one that is not there, or not ours to see, is not waited for
     away_since: float | None = None
     while True:
         try:
@@ -223,7 +234,7 @@ def _wait(client: Client, run_id: str, deadline: float, watch: _Watch) -> str:
             if time.monotonic() - away_since > OUTAGE_SECONDS:
                 raise
         if time.monotonic() > deadline:
-            raise ClusterError(f"run {run_id} still goes on; follow it again: orrery run --follow {run_id}")
+            raise ClusterError(f"run {run_id} still goes on; follow it again: orrery run {pipeline} --follow {run_id}")
         watch.look()
         time.sleep(POLL_SECONDS)
 
@@ -283,6 +294,21 @@ def _version(client: Client, pipeline_id: str, name: str) -> str | None:
         token = page.next_page_token or ""
         if not token:
             return None
+
+
+def _known(store: Store, pipeline: Pipeline, recipe: Recipe, run_id: str) -> RunRecord:
+    """The run's record as it was started; a new one for a run that somebody started in KFP's own way."""
+    with contextlib.suppress(NotFound, ValueError):
+        return RunRecord.model_validate_json(store.read(runs.key(pipeline.name, run_id)))
+    for run in runs.read_all(store):
+        if run.run == run_id:
+            name = run.head.pipeline
+            raise ConfigurationError(f"run {run_id} is one of {name}: orrery run {name} --follow {run_id}")
+    return _record(run_id, pipeline, recipe)
+
+
+def _since(started_at: str) -> float:
+    return round((datetime.now(UTC) - datetime.fromisoformat(started_at)).total_seconds(), 3)
 
 
 def _record(run_id: str, pipeline: Pipeline, recipe: Recipe) -> RunRecord:

@@ -70,8 +70,11 @@ def check_cron(cron: str) -> str:
         raise ConfigurationError(f"cron {cron!r} comes every second; set its first field to 0")
     try:
         croniter(" ".join(fields), second_at_beginning=True).get_next(float)
-    except (CroniterError, ValueError) as error:
-        raise ConfigurationError(f"cron {cron!r} is none: {error}") from None
+    except (CroniterError, ValueError):
+        raise ConfigurationError(
+            f"cron {cron!r} is none, or never comes: second minute hour day month weekday, each a number, "
+            "a range (1-5), a list (1,15), a step (*/6) or *, e.g. '0 0 3 * * 1'"
+        ) from None
     return " ".join(fields)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import urllib3
+import yaml
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
@@ -246,7 +247,8 @@ class TrainerClient:
                 config.load_incluster_config(client_configuration=settings)
             else:
                 config.load_kube_config(os.environ.get("KUBECONFIG"), client_configuration=settings)
-        except (config.ConfigException, OSError) as error:
+        except (config.ConfigException, OSError, ValueError, TypeError, yaml.YAMLError) as error:
+            # the library trusts the form of a file, which may be half written just now
             raise ConfigurationError(
                 f"no Kubernetes is configured: {error}; set KUBECONFIG, or run in a pod with a service account"
             ) from None

@@ -101,9 +101,12 @@ def _run_there(
     def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
+    given = {} if run_id else runner.inputs(store, pipeline, recipe, inputs)
+    if run_id is None:
+        kfp_cluster.parameters(pipeline, recipe, store.url, given)  # what is wrong here is said first
     client = kfp_cluster.connect(endpoint)
     if run_id is None:
-        run_id = kfp_cluster.start(client, pipeline, recipe, store, runner.inputs(store, pipeline, recipe, inputs))
+        run_id = kfp_cluster.start(client, pipeline, recipe, store, given)
         say(f"{pipeline.name} · recipe {recipe.name} · run {run_id}")
     try:
         done = kfp_cluster.follow(client, store, pipeline, recipe, run_id, hours * 3600, say)

@@ -41,15 +41,16 @@ def create(
     """Run a pipeline by a clock: one run at a time, and none for the times that were missed."""
     from pipelines import runner, schedule
     from pipelines.catalog import find
-    from pipelines.kfp_cluster import connect
+    from pipelines.kfp_cluster import connect, parameters
     from pipelines.recipes import recipe as load
 
     chosen = find(pipeline)
     schedule.check_cron(cron)
     built = load(chosen.track, recipe, settings or ())
-    client = connect(endpoint)
     opened = open_store(store)
     given = runner.inputs(opened, chosen, built, inputs or ())
+    parameters(chosen, built, opened.url, given)  # what is wrong here is said first
+    client = connect(endpoint)
     called = name or f"{chosen.name.replace('_', '-')}-{built.name}"
     _show(schedule.create(client, chosen, built, opened.url, given, cron, called).document(), as_json)
 
