@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the container images with Docker or Podman.
-#   images/build.sh [IMAGE...] [-- ENGINE OPTION...]     e.g. images/build.sh data -- --network host
+#   images/build.sh [IMAGE...] [-- OPTION...]             e.g. images/build.sh data -- --network host
+#   images/build.sh rollout -- --build-arg ENGINE=cuda    with vLLM for GPUs, which recipes with engine.device=gpu need
 # The base is pinned in the Dockerfiles, by the index of all its architectures as of 2026-09-22 (Python 3.11.16). For a newer
 # one, put the digest that `docker buildx imagetools inspect python:3.11-slim-bookworm` prints into each of them.
 # ORRERY_BASE_IMAGE names another base: a mirror's, or one made where no registry can be reached (images/base.sh).

@@ -18,7 +18,7 @@ fi
 
 known() { [ -f "images/$1/Dockerfile" ] || { echo "images: no image '$1': there is no images/$1/Dockerfile" >&2; exit 2; }; }
 
-arguments() { # [IMAGE...] [-- ENGINE OPTION...] into $images, all of them by default, and $options
+arguments() { # [IMAGE...] [-- OPTION...] into $images, all of them by default, and $options
   images=() options=()
   while [ $# -gt 0 ] && [ "$1" != -- ]; do
     known "$1"

@@ -26,8 +26,10 @@ sed -i '/^numpy==/d' "$versions"
 compile pyproject.toml images/serving/requirements.lock --extra serving --constraint "$versions"
 # vLLM needs an older transformers and setuptools, too, and its override file says what it does not get.
 sed -i '/^transformers==/d; /^setuptools==/d' "$versions"
-compile images/rollout/engine.in images/rollout/engine.lock --constraint "$versions" \
-  --override images/rollout/overrides.txt
+for engine in engine engine-cuda; do
+  compile "images/rollout/$engine.in" "images/rollout/$engine.lock" --constraint "$versions" \
+    --override images/rollout/overrides.txt
+done
 # The installer, and the Go that builds the tests' engines where the machine has none.
 awk '/^[^ ]/ { wanted = /^uv==/ } wanted' images/dev/requirements.lock >images/dev/uv.lock
 compile images/dev/go.in images/dev/go.lock

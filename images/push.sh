@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pushes the images that build.sh built to the registry and project of ORRERY_IMAGE_PREFIX, and pins each by the digest that
 # the registry gave it: in images/images.json, from where components and compiled pipelines have it, and in the manifests.
-#   ORRERY_IMAGE_PREFIX=registry.example/robots images/push.sh [IMAGE...] [-- ENGINE OPTION...]
+#   ORRERY_IMAGE_PREFIX=registry.example/robots images/push.sh [IMAGE...] [-- OPTION...]
 # Commit what it changes, and compile the pipelines again.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -59,12 +59,25 @@ def test_packages_come_from_the_images_own_lock_by_hash(image_name: str, dockerf
     assert all("--require-hashes" in line for line in installs)
 
 
+def test_an_engine_is_the_build_that_was_asked_for(dockerfile: Dockerfile) -> None:
+    """Breaks if an image for GPUs got the build for CPUs, or the default were one that was never run."""
+    instructions = dockerfile("rollout")
+    assert instructions[1] == ("ARG", "ENGINE=cpu")
+    locks = {"engine.lock": "/build/engine-cpu.lock", "engine-cuda.lock": "/build/"}
+    assert {("COPY", f"images/rollout/{lock} {place}") for lock, place in locks.items()} <= {*instructions}
+    run = instructions.index(("RUN", 'sh /build/assemble.sh "/build/engine-$ENGINE.lock" /opt/engine'))
+    assert instructions[run - 1] == ("ARG", "ENGINE"), "an argument ends with its stage"
+    assert ("ARG", "ENGINE") in instructions[run:], "and the last stage has a compiler by it"
+
+
 def test_only_the_build_stage_has_a_compiler(image_name: str, dockerfile: Dockerfile) -> None:
     """Breaks if what an image runs could compile, or install, or if a training had to."""
     instructions = dockerfile(image_name)
     final = max(number for number, (keyword, _) in enumerate(instructions) if keyword == "FROM")
     runs = [rest for keyword, rest in instructions[final:] if keyword == "RUN"]
-    assert not [run for run in runs if re.search(r"g\+\+|gcc|libpython3\.11-dev|build-essential", run)]
+    for_gpus = '$([ "$ENGINE" = cpu ] || echo g++ libpython3.11-dev)'  # Triton's need, when an engine starts
+    assert [run.count(for_gpus) for run in runs] == [int(image_name == "rollout")]
+    assert not [run for run in runs if re.search(r"g\+\+|gcc|python3\.11-dev|build-ess", run.replace(for_gpus, ""))]
     builds = [rest for keyword, rest in instructions[:final] if keyword == "RUN"]
     assert any("compile_op.sh" in run for run in builds) == (image_name in {"trainer", "rollout"})
     settings = [rest for keyword, rest in instructions if keyword == "ENV"]
@@ -76,8 +89,9 @@ def test_only_the_build_stage_has_a_compiler(image_name: str, dockerfile: Docker
 def test_labels_say_what_an_image_is(image_name: str, dockerfile: Dockerfile) -> None:
     instructions = dockerfile(image_name)
     [labels] = [rest for keyword, rest in instructions if keyword == "LABEL"]
-    named = dict(re.findall(r'org\.opencontainers\.image\.([a-z.]+)=("[^"]*"|\S+)', labels))
-    assert named.keys() == {"title", "description", "version", "revision", "base.name"}
+    named = dict(re.findall(r'(?:org\.opencontainers\.image|orrery)\.([a-z.]+)=("[^"]*"|\S+)', labels))
+    engine = {"engine"} if image_name == "rollout" else set()
+    assert named.keys() == {"title", "description", "version", "revision", "base.name"} | engine
     given = {rest.split("=")[0] for keyword, rest in instructions if keyword == "ARG"}
     assert {value for value in named.values() if "$" in value} == {f"${{{name}}}" for name in given}
 

