@@ -7,8 +7,10 @@ import json
 import pytest
 
 from components.store.errors import ConfigurationError
+from data_contracts.base import canonical_json
 from pipelines.catalog import DROP_INTAKE, PIPELINES, Pipeline, find
 from pipelines.recipes import RECIPES, recipe
+from pipelines.recipes.overrides import keys
 from pipelines.runner import arguments
 
 
@@ -31,6 +33,21 @@ def test_a_recipe_configures_every_parameter_of_its_pipelines(track: str, name: 
         for key, value in made.items():
             if key.endswith("_config"):
                 assert json.loads(value) == json.loads(built.stages()[key.removesuffix("_config")].model_dump_json())
+
+
+@pytest.mark.parametrize("track", RECIPES)
+def test_a_setting_is_refused_at_once_or_taken_by_every_step(track: str) -> None:
+    """Recipes make the stages' configurations of their own values: one that a step refuses would end a run hours later,
+    where its image reads it; one that ends in a traceback says nothing."""
+    name = next(iter(RECIPES[track]))
+    for key in keys(recipe(track, name)):
+        for value in ("0", "-1", "100000"):
+            try:
+                stages = recipe(track, name, [f"{key}={value}"]).stages()
+            except ConfigurationError:
+                continue
+            for config in stages.values():
+                type(config).model_validate_json(canonical_json(config))
 
 
 @pytest.mark.parametrize(("track", "name"), EVERY)
