@@ -33,6 +33,7 @@ WATCH_SECONDS = 8
 """A watch is opened anew after so long, so a connection that died in silence hides an end for no longer than this."""
 _TIMEOUT = (5, 20)  # seconds to connect, and without a byte of the answer
 _DENIED_SECONDS = 15.0  # how long a refusal is doubted: new credentials may not be there yet, or rights not read yet
+_EVENT_PAGES = 20
 _ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -198,14 +199,21 @@ class TrainerClient:
     def events(self, names: tuple[str, ...]) -> list[str]:
         """What the cluster said of these objects and of what they made, oldest first: `Pod x: FailedScheduling …`."""
 
-        def call(api: client.ApiClient) -> Document:
-            answer = client.CoreV1Api(api).list_namespaced_event(
-                self.namespace, limit=500, _preload_content=False, _request_timeout=_TIMEOUT
-            )
-            return json.loads(answer.data)
+        def call(api: client.ApiClient) -> list[Document]:
+            core, events, more = client.CoreV1Api(api), [], ""
+            for _ in range(_EVENT_PAGES):  # they come by name, not by time: ours may stand on any page
+                answer = core.list_namespaced_event(
+                    self.namespace, limit=500, _continue=more or None, _preload_content=False, _request_timeout=_TIMEOUT
+                )
+                page = json.loads(answer.data)
+                events += page["items"]
+                more = page["metadata"].get("continue", "")
+                if not more:
+                    break
+            return events
 
         said = []
-        for event in self._ask("list events", call)["items"]:
+        for event in self._ask("list events", call):
             about = event["involvedObject"]
             if any(about.get("name") == name or about.get("name", "").startswith(f"{name}-") for name in names):
                 when = event.get("lastTimestamp") or event.get("eventTime") or ""
