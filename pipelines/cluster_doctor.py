@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from components.store.access import KEY_FILE, ROLES, SECRET_FILE
 from pipelines.findings import Finding
 from pipelines.kfp_cluster import ENDPOINT, ClusterError, why
@@ -335,16 +337,38 @@ def _storage(cluster: _Cluster) -> Iterator[Finding]:
 
 
 def _retries(cluster: _Cluster) -> Iterator[Finding]:
-    """Whether Argo starts a step again that failed. KFP's manifests from 2.17 on (kubeflow/pipelines#13485) set
-    `OnError` for all templates: a lost pod is replaced; one whose process failed or took too much memory is not."""
+    """Whether Argo starts a failed step again, as often as the recipe says. KFP's manifests from 2.17 on
+    (kubeflow/pipelines#13485) set `OnError` for all templates: a lost pod is replaced; one whose process failed or took
+    too much memory is not. Any other policy there goes to every level of a pipeline too, and multiplies, unless an
+    expression tells pods from levels."""
     found = cluster.there(f"/api/v1/namespaces/{SYSTEM}/configmaps/workflow-controller-configmap")
     if found is None:
         return
-    policy = re.search(r"retryPolicy:\s*[\"']?(\w+)", (found.get("data") or {}).get("workflowDefaults", ""))
-    vain = policy is not None and policy[1] == "OnError"
-    mend = f"a step that fails is not tried again: set retryPolicy to Always in {SYSTEM}/workflow-controller-configmap"
-    what = f"Argo's policy is {policy[1] if policy else 'its default'}"
-    yield Finding("retries", "warn" if vain else "ok", what, mend if vain else "")
+    strategy = _retry_strategy((found.get("data") or {}).get("workflowDefaults", ""))
+    policy, told_apart = strategy.get("retryPolicy"), "expression" in strategy
+    what = f"Argo's policy is {policy or 'its default'}{', for pods alone' if told_apart else ''}"
+    mend = ""
+    if policy == "OnError":
+        mend = "a step that fails is not tried again"
+    elif strategy and not told_apart:
+        mend = "a step that fails is tried again by every level of the pipeline above it, hundreds of times"
+    if mend:
+        mend += (
+            f": kubectl -n {SYSTEM} patch configmap workflow-controller-configmap "
+            "--patch-file manifests/kubeflow/retries.yaml"
+        )
+    yield Finding("retries", "warn" if mend else "ok", what, mend)
+
+
+def _retry_strategy(defaults: str) -> dict[str, Any]:
+    """`spec.templateDefaults.retryStrategy` of a workflow's defaults (YAML), or nothing."""
+    try:
+        found: Any = yaml.safe_load(defaults)
+    except yaml.YAMLError:
+        return {}
+    for key in ("spec", "templateDefaults", "retryStrategy"):
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _pipelines_api(cluster: _Cluster) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from kubernetes import client
 
 from pipelines import cluster_doctor
@@ -62,14 +63,20 @@ def test_a_kfp_of_one_team_runs_steps_beside_itself_as_its_own_account(
     assert seen["store-secrets"].mend.startswith(f"of each: kubectl -n {newest.namespace} create secret generic store-")
 
 
-def test_a_kfp_that_would_not_try_a_failed_step_again_is_named(
+def test_a_kfp_that_would_not_try_a_failed_step_again_or_for_ever_is_named(
     newest: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Breaks if a recipe's retries were in vain, and a night's training with them, unseen."""
+    """Breaks if a recipe's retries were in vain, and a night's training with them, or multiplied, unseen."""
     name, where = "workflow-controller-configmap", newest.namespace
     monkeypatch.setattr(cluster_doctor, "SYSTEM", where)  # KFP's own namespace may be in use there
-    for policy, state in (("OnError", "warn"), ("Always", "ok")):
-        defaults = f"spec: {{templateDefaults: {{retryStrategy: {{limit: '2', retryPolicy: {policy}}}}}}}"
+    patch = yaml.safe_load((Path(cluster_doctor.__file__).parents[1] / "manifests/kubeflow/retries.yaml").read_text())
+    for defaults, state, said in (
+        (strategy(retryPolicy="OnError"), "warn", "is not tried again"),
+        (strategy(retryPolicy="Always"), "warn", "by every level"),
+        ("spec: {ttlStrategy: {}}", "ok", "its default"),
+        ("spec: [", "ok", "its default"),
+        (patch["data"]["workflowDefaults"], "ok", "Always, for pods alone"),
+    ):
         newest.core.create_namespaced_config_map(
             where, {"metadata": {"name": name}, "data": {"workflowDefaults": defaults}}
         )
@@ -77,7 +84,13 @@ def test_a_kfp_that_would_not_try_a_failed_step_again_is_named(
             seen = found(newest.api, where)["retries"]
         finally:
             newest.core.delete_namespaced_config_map(name, where)
-        assert (seen.state, policy in seen.what, bool(seen.mend)) == (state, True, state == "warn")
+        assert (seen.state, said in seen.what + seen.mend) == (state, True), seen
+        assert (state == "warn") == ("manifests/kubeflow/retries.yaml" in seen.mend)
+
+
+def strategy(**values: str) -> str:
+    """A workflow's defaults with this retry strategy."""
+    return yaml.safe_dump({"spec": {"templateDefaults": {"retryStrategy": {"limit": "2", **values}}}})
 
 
 def test_who_may_not_look_is_told_so(cluster: Cluster, as_account: Callable[[str], Path]) -> None:
