@@ -198,13 +198,13 @@ def _parts(cluster: _Cluster) -> Iterator[Finding]:
     running = _deployments(cluster)
     for name, part in PARTS.items():
         crd = cluster.there(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{part.crd}")
-        version = running.get(part.deployment)
+        version, lacking = running.get(part.deployment), "missing" if part.needed else "warn"
         if crd is None and not (name == "pipelines" and version is not None):  # those may lie in its own database
-            yield Finding(name, "missing" if part.needed else "warn", f"no CRD {part.crd}", part.mend)
+            yield Finding(name, lacking, f"no CRD {part.crd}", part.mend)
             continue
         served = [v["name"] for v in crd["spec"]["versions"] if v.get("served")] if crd else [part.serves]
         if part.serves not in served:
-            yield Finding(name, "missing", f"{part.crd} serves {', '.join(served)}, not {part.serves}", part.mend)
+            yield Finding(name, lacking, f"{part.crd} serves {', '.join(served)}, not {part.serves}", part.mend)
             continue
         if not part.deployment:
             yield Finding(name, "ok", f"{part.crd} {part.serves}")
@@ -212,7 +212,7 @@ def _parts(cluster: _Cluster) -> Iterator[Finding]:
             what = f"{part.crd} is there, but no Deployment {part.deployment} is"
             yield Finding(name, "warn", what, f"is its controller running under another name? Else {part.mend}")
         elif (known := _version(version)) and known < part.oldest:
-            yield Finding(name, "missing", f"{version} is too old", part.mend)
+            yield Finding(name, lacking, f"{version} is too old", part.mend)
         else:
             yield Finding(name, "ok", f"{version or 'version unknown'}, {part.serves}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from components.store.api import Store
 from components.store.errors import ConfigurationError
 from components.store.open import open_store
-from data_contracts.cost import Share, Usage
+from data_contracts.cost import Hours, Share, Usage
 from data_contracts.lineage import RunRecord
 from pipelines import costs, runs
 from pipelines.recipes import recipe
@@ -57,6 +58,14 @@ def test_planned_stands_beside_used(folder_store: Store, place: Path) -> None:
     adapt, specialize = costs.of_run(folder_store, runs.find(folder_store, "one"))
     assert (adapt.used.gpu_hours, adapt.planned and adapt.planned.gpu_hours) == (2.0, 1.0)
     assert specialize.planned is None, "nobody had said what it takes"
+    again = Usage(
+        run="one", pipeline="ge_act", stage="ge_act.adapt", share=Share(gpus=4, cpus=2),
+        started_at="2030-01-01T02:00:00+00:00", seconds=900,
+    )  # fmt: skip
+    folder_store.overwrite("runs/usage/one/again.json", again.model_dump_json().encode())
+    adapt, _ = costs.of_run(folder_store, runs.find(folder_store, "one"))
+    assert (adapt.used.gpu_hours, adapt.attempts) == (3.0, 2)
+    assert adapt.planned == Hours(gpu_hours=1.0, cpu_hours=0.5), "nobody plans to fail: once, however often it is tried"
 
 
 def test_the_command_and_the_report_show_it(orrery: Run, place: Path) -> None:
@@ -69,6 +78,9 @@ def test_the_command_and_the_report_show_it(orrery: Run, place: Path) -> None:
     assert by_team["costs"][0]["planned_gpu_hours"] == 1.0
     page = Path(json.loads(orrery("runs", "report", "one", "--json").stdout)["report"]).read_text()
     assert "4 GPU-hours and 2 CPU-hours" in page
+    [row] = re.findall(r"<tr>(?:(?!</tr>).)*ge_act/ge_act\.adapt(?:(?!</tr>).)*</tr>", page, re.DOTALL)
+    cells = [re.sub(r"<[^>]*>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", row, re.DOTALL)]
+    assert cells[1:] == ["2", "1", "1", "0.5", "1"], "GPU-hours, planned, CPU-hours, planned, attempts"
 
 
 def test_the_recipe_holds_the_budget_and_the_team() -> None:

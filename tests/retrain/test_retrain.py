@@ -139,6 +139,7 @@ def test_the_first_dataset_is_trained_in_full_and_then_left_alone(folder_store: 
     judged(folder_store, data, passed=False)
     again = choice(folder_store, data)
     assert (again.mode, again.judged) == ("skip", data.prefix)
+    assert choice(folder_store, data, min_new_episodes=0).mode == "skip", "nothing is new, however little is enough"
 
 
 def test_a_policy_that_passed_and_was_not_released_is_finished_by_the_next_run(folder_store: Store) -> None:
