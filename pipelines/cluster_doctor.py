@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -198,7 +198,8 @@ def _parts(cluster: _Cluster) -> Iterator[Finding]:
     running = _deployments(cluster)
     for name, part in PARTS.items():
         crd = cluster.there(f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{part.crd}")
-        version, lacking = running.get(part.deployment), "missing" if part.needed else "warn"
+        version = running.get(part.deployment)
+        lacking: Literal["missing", "warn"] = "missing" if part.needed else "warn"
         if crd is None and not (name == "pipelines" and version is not None):  # those may lie in its own database
             yield Finding(name, lacking, f"no CRD {part.crd}", part.mend)
             continue
