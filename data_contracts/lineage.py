@@ -103,7 +103,10 @@ class RunRecord(Contract):
     run: str
     pipeline: str
     recipe: str
-    config: dict[str, object]
+    policy: str = Field(default="", description="what its gate judges, and its hours are counted for")
+    config: dict[str, object] = Field(
+        description="the recipe; of a run that KFP started by itself, its team and estimates"
+    )
     status: Literal["running", "succeeded", "failed"]
     started_at: str
     seconds: float = 0.0

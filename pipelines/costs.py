@@ -106,8 +106,7 @@ def _name(by: By, run: runs.Run, usage: Usage) -> str:
         return run.run
     if by == "team":
         return _text(config, "cluster", "team")
-    named = _text(config, "policy")
-    return named if named != NOBODY else _text(config, "gate", "policy")
+    return run.head.policy or _text(config, "policy")
 
 
 def _text(config: Mapping[str, Any], *path: str) -> str:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from components.store.api import Store
 from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, reference
-from data_contracts.base import canonical_json
 from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import runs
 from pipelines.catalog import Pipeline
@@ -159,7 +158,7 @@ def start(client: Client, pipeline: Pipeline, recipe: Recipe, store: Store, give
             experiment.experiment_id, runs.new_id(recipe.name), params=values, pipeline_id=version.pipeline_id,
             version_id=version.version_id, enable_caching=False, service_account=account_of(client),
         )  # fmt: skip
-    runs.write(store, _record(run.run_id, pipeline, recipe))
+    runs.write(store, runs.begun(str(run.run_id), pipeline.name, recipe))
     return str(run.run_id)
 
 
@@ -304,20 +303,11 @@ def _known(store: Store, pipeline: Pipeline, recipe: Recipe, run_id: str) -> Run
         if run.run == run_id:
             name = run.head.pipeline
             raise ConfigurationError(f"run {run_id} is one of {name}: orrery run {name} --follow {run_id}")
-    return _record(run_id, pipeline, recipe)
+    return runs.begun(run_id, pipeline.name, recipe)
 
 
 def _since(started_at: str) -> float:
     return round((datetime.now(UTC) - datetime.fromisoformat(started_at)).total_seconds(), 3)
-
-
-def _record(run_id: str, pipeline: Pipeline, recipe: Recipe) -> RunRecord:
-    import json
-
-    return RunRecord(
-        run=run_id, pipeline=pipeline.name, recipe=recipe.name, config=json.loads(canonical_json(recipe)),
-        status="running", started_at=runs.now(),
-    )  # fmt: skip
 
 
 def _bounded(request: Callable[..., Any], *words: Any, **more: Any) -> Any:

@@ -17,7 +17,7 @@ from components.store.access import KEY_FILE, SECRET_FILE
 from components.store.code import COMPILED_FROM, folder_fingerprints
 from components.store.cost import BUDGET, SHARE
 from components.store.errors import ConfigurationError
-from components.store.status import TASK
+from components.store.status import RUN_OF, TASK
 from components.training.config import TrainConfig
 from data_contracts.base import Contract, canonical_json
 from data_contracts.cost import Share
@@ -32,6 +32,9 @@ USER = 65532
 
 WEBHOOK = "webhook"
 """The Secret with the entry `url`: whom a retrain tells how it ended; without it, nobody but the store."""
+
+ATTENDING_SECONDS = 900
+"""How much longer than its TrainJob a step may take: to order it, to take away a late one, to fetch the result."""
 
 RUN_ID = "metadata.labels['pipeline/runid']"
 """Where a pod of KFP finds the id of its run."""
@@ -107,7 +110,7 @@ def place(task: PipelineTask, recipe: Recipe, pipeline: str) -> None:
     task.set_memory_request(_whole(memory)).set_memory_limit(_whole(memory))
     task.set_retry(cluster.retries, f"{cluster.retry_seconds}s", 2.0, "3600s")
     kubernetes.use_field_path_as_env(task, "ORRERY_RUN", RUN_ID)
-    kubernetes.set_timeout(task, int(cluster.hours * 3600))
+    kubernetes.set_timeout(task, int(cluster.hours * 3600) + (ATTENDING_SECONDS if apart else 0))
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
     kubernetes.add_pod_label(task, "orrery/store-client", "true")
@@ -126,6 +129,7 @@ def place(task: PipelineTask, recipe: Recipe, pipeline: str) -> None:
         **(task.container_spec.env or {}),  # `set_env_variable` looks through the whole stack, each time
         "ORRERY_PIPELINE": pipeline,
         TASK: task.name,
+        RUN_OF: canonical_json(recipe.outline()),
         "ORRERY_IMAGE": task.container_spec.image,
         "ORRERY_ROLE": role,
         "HOME": "/tmp",  # the one place where a step may write, whoever built its image

@@ -19,7 +19,7 @@ from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, read_reference
 from components.store.records import reference as record_reference
 from data_contracts.base import Contract, canonical_json
-from data_contracts.lineage import RecordRef, RunRecord, StageStatus
+from data_contracts.lineage import RecordRef, StageStatus
 from pipelines import kfp_local, runs
 from pipelines.catalog import Pipeline
 from pipelines.display import Display
@@ -255,11 +255,8 @@ class _Record:
     """A run's record in the store: running from `with` on, then succeeded or failed."""
 
     def __init__(self, store: Store, pipeline: str, run_id: str, recipe: Recipe):
-        config = json.loads(canonical_json(recipe))
         self._store, self._started = store, time.monotonic()
-        self._record = RunRecord(
-            run=run_id, pipeline=pipeline, recipe=recipe.name, config=config, status="running", started_at=runs.now()
-        )
+        self._record = runs.begun(run_id, pipeline, recipe)
         self.outputs: dict[str, RecordRef] = {}
 
     def ended(self, stage: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -23,6 +25,9 @@ from components.store.api import Store
 from components.store.errors import ConfigurationError, IntegrityError, NotFound
 from data_contracts.base import canonical_json
 from data_contracts.lineage import RunRecord, StageStatus
+
+if TYPE_CHECKING:
+    from pipelines.recipes.base import Recipe
 
 GROUP = "demo"
 INTERRUPTED = "the run was interrupted; start it again, finished stages are not repeated"
@@ -80,6 +85,14 @@ def new_id(recipe: str) -> str:
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def begun(run: str, pipeline: str, recipe: Recipe) -> RunRecord:
+    """The record of a run that starts now."""
+    return RunRecord(
+        run=run, pipeline=pipeline, recipe=recipe.name, policy=recipe.judged(),
+        config=json.loads(canonical_json(recipe)), status="running", started_at=now(),
+    )  # fmt: skip
 
 
 def key(pipeline: str, run: str, path: str = "run.json") -> str:

@@ -14,6 +14,7 @@ from components.retrain.config import NotifyConfig
 from components.store.api import Store
 from components.store.errors import OrreryError
 from components.store.records import load_record
+from components.store.status import conclude
 from data_contracts.base import canonical_json
 from data_contracts.lineage import StageStatus
 from data_contracts.retrain import RetrainDecision, RetrainNotice
@@ -34,7 +35,10 @@ def tell(store: Store, config: NotifyConfig, state: str) -> str:
     if pipeline and run:
         try:
             store.overwrite(f"runs/{pipeline}/{run}/{NOTICE}", canonical_json(notice).encode())
-        except OrreryError as error:
+            conclude(
+                store, pipeline, run, "" if notice.status == "SUCCEEDED" else "; ".join(notice.problems) or notice.text
+            )
+        except (OrreryError, ValueError) as error:
             print(f"warning: the notice could not be kept: {error}", file=sys.stderr, flush=True)
     return notice.delivery
 

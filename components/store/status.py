@@ -1,19 +1,22 @@
-"""What `orrery runs` shows of a stage: written beside the run, for people; nothing decides by it."""
+"""What `orrery runs` shows of a run's stages: written beside the run, for people; nothing decides by it."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import sys
 import time
 from datetime import UTC, datetime
 
 from components.store.api import Store
-from components.store.errors import StoreError
+from components.store.cost import BUDGET
+from components.store.errors import AlreadyExists, StoreError
 from data_contracts.base import canonical_json
-from data_contracts.lineage import StageStatus
+from data_contracts.lineage import RunRecord, StageStatus
 
-TASK = "ORRERY_TASK"
-"""Environment of a step: its task's name in the pipeline."""
+TASK, RUN_OF = "ORRERY_TASK", "ORRERY_RUN_OF"
+"""Environment of a step: its task's name in the pipeline, and of what recipe its run is, as a RunRecord's fields."""
 
 
 def utc_now() -> str:
@@ -22,6 +25,34 @@ def utc_now() -> str:
 
 def status_key(pipeline: str, run: str, stage: str) -> str:
     return f"runs/{pipeline}/{run}/stages/{stage}.json"
+
+
+def run_key(pipeline: str, run: str) -> str:
+    return f"runs/{pipeline}/{run}/run.json"
+
+
+def introduce(store: Store, pipeline: str, run: str) -> None:
+    """Record the run of this step, if nobody has: a schedule, or a person at KFP, starts runs without asking us."""
+    text = os.environ.get(RUN_OF, "")
+    if not text:
+        return
+    told, estimates = json.loads(text), json.loads(os.environ.get(BUDGET) or "{}").get("seconds", {})
+    record = RunRecord(
+        run=run, pipeline=pipeline, recipe=told["recipe"], policy=told["policy"], status="running",
+        config=told["config"] | {"estimates": estimates}, started_at=utc_now(),
+    )  # fmt: skip
+    with contextlib.suppress(AlreadyExists):
+        store.create(run_key(pipeline, run), canonical_json(record).encode())
+
+
+def conclude(store: Store, pipeline: str, run: str, problem: str) -> None:
+    """Record how the run of this step ended; '' is well. Whoever follows it may do so again. Raises StoreError."""
+    if os.environ.get(RUN_OF, ""):
+        record = RunRecord.model_validate_json(store.read(run_key(pipeline, run)))
+        lasted = (datetime.now(UTC) - datetime.fromisoformat(record.started_at)).total_seconds()
+        state = "failed" if problem else "succeeded"
+        ended = {"status": state, "message": problem, "seconds": round(lasted, 3)}
+        store.overwrite(run_key(pipeline, run), canonical_json(record.model_copy(update=ended)).encode())
 
 
 class StatusWriter:
@@ -34,6 +65,7 @@ class StatusWriter:
         task = os.environ.get(TASK, "")
         self._fields = {"name": stage, "task": task, "version": version, "prefix": prefix, "started_at": utc_now()}
         self._started = time.monotonic()
+        self._introduced = False
 
     def write(self, status: str, message: str = "", seconds: float | None = None) -> None:
         """Never fails a stage: a status that can't be written is one warning on stderr."""
@@ -45,6 +77,9 @@ class StatusWriter:
         )
         key = status_key(self._pipeline, self._run, record.name)
         try:
+            if not self._introduced:
+                introduce(self._store, self._pipeline, self._run)
+                self._introduced = True
             self._store.overwrite(key, canonical_json(record).encode())
         except StoreError as error:
             print(f"warning: the status of {record.name} could not be written: {error}", file=sys.stderr, flush=True)

@@ -26,6 +26,14 @@ class Recipe(Contract):
         of = self.cluster
         return Budget(gpu_hours=of.budget_gpu_hours, cpu_hours=of.budget_cpu_hours, seconds=self.estimates)
 
+    def judged(self) -> str:
+        """The policy, or the language model, that the recipe's gate judges; '' if it has none."""
+        return str(getattr(self.stages().get("gate"), "policy", ""))
+
+    def outline(self) -> dict[str, object]:
+        """What a step may have to say of its run; see `components.store.status.introduce`."""
+        return {"recipe": self.name, "policy": self.judged(), "config": {"cluster": {"team": self.cluster.team}}}
+
     def plans(self, title: str) -> bool:
         """Whether a run is expected to reach the task of this title: some pipelines hold branches for the rare case."""
         return True

@@ -87,3 +87,5 @@ def test_the_recipe_holds_the_budget_and_the_team() -> None:
     built = recipe("robots", "tiny", ["cluster.budget_gpu_hours=2.5", "cluster.team=lab"])
     assert built.budget().gpu_hours == 2.5
     assert built.budget().seconds["ge_act.adapt"] == 40.0
+    gated = [runs.begun("r", "p", recipe(track, "tiny")).policy for track in ("robots", "dft", "r_zero")]
+    assert gated == ["ge-act", "dft-tiny", "r-zero-tiny"], "or their hours are nobody's"

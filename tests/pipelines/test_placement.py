@@ -46,6 +46,10 @@ STAGE1_ON_GPUS: Document = {
     "env": [
         {"name": "ORRERY_PIPELINE", "value": "ge_base"},
         {"name": "ORRERY_TASK", "value": "ge-base-stage1"},
+        {
+            "name": "ORRERY_RUN_OF",
+            "value": '{"config":{"cluster":{"team":""}},"policy":"ge-act","recipe":"tiny"}',
+        },
         {"name": "ORRERY_IMAGE", "value": image("trainer")},
         {"name": "ORRERY_ROLE", "value": "training"},
         {"name": "HOME", "value": "/tmp"},
@@ -143,7 +147,7 @@ def test_a_training_on_nodes_of_its_own_leaves_its_step_small(tmp_path: Path) ->
         "cluster.nodes=2", "cluster.queue=training", "cluster.accelerator=nvidia.com/gpu", "cluster.cpus=2",
         "cluster.memory_gib=4", "cluster.hours=3", "stage1.train.processes=4", "stage1.train.batch_size=8",
     )  # fmt: skip
-    spec, _ = compiled("ge_base", tmp_path, *settings)
+    spec, kubernetes = compiled("ge_base", tmp_path, *settings)
     step = spec["deploymentSpec"]["executors"]["exec-ge-base-stage1"]["container"]
     assert "accelerator" not in step["resources"]
     assert (step["resources"]["resourceCpuRequest"], step["resources"]["resourceMemoryLimit"]) == ("2", "5Gi")
@@ -152,6 +156,11 @@ def test_a_training_on_nodes_of_its_own_leaves_its_step_small(tmp_path: Path) ->
         runtime="orrery-gpu", image=image("trainer"), nodes=2, processes_per_node=2, cpus=2, memory_gib=9,
         scratch_gib=20, accelerator="nvidia.com/gpu", queue="training", hours=3,
     )  # fmt: skip
+    limits = {
+        name: int(kubernetes[f"exec-{name}"]["activeDeadlineSeconds"]) for name in ("ge-base-stage1", "ge-base-frames")
+    }
+    assert limits["ge-base-frames"] == 3 * 3600
+    assert limits["ge-base-stage1"] > 3 * 3600 + 600, "else it is killed before it has taken a late TrainJob away"
     frames = spec["deploymentSpec"]["executors"]["exec-ge-base-frames"]["container"]
     assert PLACEMENT not in {e["name"] for e in frames["env"]}, "it does not train"
     with pytest.raises(ConfigurationError, match=r"cluster\.nodes 3 do not divide the 4 of train\.processes"):

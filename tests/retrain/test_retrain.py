@@ -19,12 +19,13 @@ from components.store.api import Store
 from components.store.errors import ConfigurationError
 from components.store.records import load_record
 from components.store.stage import Workspace, run_stage
-from components.store.status import StatusWriter
+from components.store.status import RUN_OF, StatusWriter
 from data_contracts.base import Contract
 from data_contracts.dataset import DatasetManifest
 from data_contracts.lineage import Kind, Metric, StageRecord
 from data_contracts.release import Decision
 from data_contracts.retrain import RetrainDecision, RetrainNotice
+from pipelines import runs
 
 POLICY = "arm"
 
@@ -226,6 +227,7 @@ def test_what_kfp_says_of_a_run_that_it_has_not_finished_is_looked_up(
 ) -> None:
     """Its backend said RUNNING of a retrain that had ended: nobody would know a good night from a bad one."""
     monkeypatch.setenv("ORRERY_PIPELINE", "retrain")
+    monkeypatch.setenv(RUN_OF, '{"config":{"cluster":{"team":""}},"policy":"toy","recipe":"tiny"}')
 
     def told(run: str, state: str, data: StageRecord | None, released: bool = False) -> RetrainNotice:
         monkeypatch.setenv("ORRERY_RUN", run)
@@ -238,6 +240,8 @@ def test_what_kfp_says_of_a_run_that_it_has_not_finished_is_looked_up(
     assert (skipped.mode, skipped.status) == ("skip", "SUCCEEDED")
     assert [told("two", "RUNNING", new, done).status for done in (False, True)] == ["FAILED", "SUCCEEDED"]
     assert "release.candidate did not end" in told("three", "RUNNING", new).text
+    ended = [(run.run, run.head.status) for run in runs.read_all(folder_store)]
+    assert sorted(ended) == [("one", "succeeded"), ("three", "failed"), ("two", "succeeded")], "in the record, too"
     assert told("four", "COMPLETE", new).status == "SUCCEEDED"
 
 

@@ -13,12 +13,14 @@ import pytest
 
 from components.store import code
 from components.store.api import Store
+from components.store.cost import BUDGET
 from components.store.errors import ConfigurationError, IntegrityError, NotFound, StoreError
 from components.store.open import open_store
 from components.store.records import find_records, load_record, read_input, record_key, reference
 from components.store.stage import Workspace, run_stage
+from components.store.status import RUN_OF, StatusWriter, conclude, run_key
 from data_contracts.base import Contract
-from data_contracts.lineage import StageRecord, StageStatus
+from data_contracts.lineage import RunRecord, StageRecord, StageStatus
 
 StartToy = Callable[..., "subprocess.Popen[str]"]
 
@@ -251,6 +253,36 @@ def test_status_tells_how_the_stage_went(store: Store, monkeypatch: pytest.Monke
     assert (status().status, status().version, status().prefix) == ("succeeded", record.version, record.prefix)
     run(store, works, {})
     assert status().status == "cached"
+
+
+def test_a_run_that_nobody_recorded_is_recorded_by_its_first_stage(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if what a schedule starts at KFP, night after night, were in no list and in nobody's hours."""
+    monkeypatch.setenv("ORRERY_PIPELINE", "p")
+    monkeypatch.setenv("ORRERY_RUN", "r1")
+    monkeypatch.setenv(RUN_OF, '{"config":{"cluster":{"team":"lab"}},"policy":"arm","recipe":"tiny"}')
+    monkeypatch.setenv(BUDGET, '{"seconds":{"t.s":60}}')
+
+    def record() -> RunRecord:
+        return RunRecord.model_validate_json(store.read(run_key("p", "r1")))
+
+    StatusWriter(store, "t.s").write("running")
+    first = record()
+    assert (first.run, first.pipeline, first.recipe, first.policy, first.status) == (
+        "r1",
+        "p",
+        "tiny",
+        "arm",
+        "running",
+    )
+    assert first.config == {"cluster": {"team": "lab"}, "estimates": {"t.s": 60}}
+    StatusWriter(store, "t.later").write("cached")
+    assert record() == first, "or whoever submitted it would have written in vain"
+    conclude(store, "p", "r1", "t.later: no")
+    assert (record().status, record().message) == ("failed", "t.later: no")
+    conclude(store, "p", "r1", "")
+    assert (record().status, record().message) == ("succeeded", "")
 
 
 def test_reference_is_bound_to_the_bytes(store: Store, toy_module: ModuleType) -> None:
