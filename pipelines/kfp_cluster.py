@@ -50,6 +50,12 @@ class ClusterError(OrreryError):
     exit_code = 3
 
 
+class Left(OrreryError):
+    """Somebody stopped following a run, which goes on."""
+
+    exit_code = 130  # as a shell says it of SIGINT
+
+
 @dataclass(frozen=True, slots=True)
 class Uploaded:
     """A pipeline's version at KFP. `name` holds the hash of what was compiled."""

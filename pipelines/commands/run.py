@@ -114,6 +114,10 @@ def _run_there(
         with contextlib.suppress(OrreryError):
             say(f"report  {publish(store, runs.find(store, run_id))}")
         raise
+    except KeyboardInterrupt:
+        raise kfp_cluster.Left(
+            f"run {run_id} goes on at Kubeflow Pipelines; follow it again: orrery run {pipeline.name} --follow {run_id}"
+        ) from None
     _print_outcome(runner.Outcome(done, publish(store, done), {}), as_json)
 
 

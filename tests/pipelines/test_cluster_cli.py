@@ -76,6 +76,20 @@ def test_a_run_at_kfp_brings_its_report_back(
     assert head.status == "failed"
 
 
+def test_who_stops_following_is_told_that_the_run_goes_on(
+    kfp: Recorder, url: str, orrery: Orrery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a person, told to start again, had two runs on the cluster."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kfp_cluster, "_wait", interrupted)
+    code, _, err = orrery("run", "episode_intake", "--cluster")
+    assert (code, "goes on" in err, "orrery run episode_intake --follow runs-1" in err) == (130, True, True), err
+    assert "start again" not in err
+
+
 def test_a_run_that_is_not_there_is_not_waited_for(kfp: Recorder, url: str, orrery: Orrery) -> None:
     """A typo would be asked for again and again, for as long as an outage may take."""
     code, _, err = orrery("run", "episode_intake", "--follow", "typo")
