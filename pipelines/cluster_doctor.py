@@ -59,7 +59,7 @@ PARTS = {
         "install JobSet, on which Trainer stands",
     ),
     "kueue": Part(
-        "clusterqueues.kueue.x-k8s.io", "v1beta1", "kueue-controller-manager", (0, 9), False,
+        "clusterqueues.kueue.x-k8s.io", "v1beta2", "kueue-controller-manager", (0, 0), False,
         "install Kueue 0.19, or leave manifests/queues out and cluster.queue empty",
     ),
     "kserve": Part(
@@ -293,7 +293,8 @@ def _runner(cluster: _Cluster) -> Iterator[Finding]:
 
 
 def _queues(cluster: _Cluster) -> Iterator[Finding]:
-    found = cluster.there(f"/apis/kueue.x-k8s.io/v1beta1/namespaces/{cluster.namespace}/localqueues")
+    version = PARTS["kueue"].serves
+    found = cluster.there(f"/apis/kueue.x-k8s.io/{version}/namespaces/{cluster.namespace}/localqueues")
     if found is None:
         return
     names = sorted(item["metadata"]["name"] for item in found["items"])

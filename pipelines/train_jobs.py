@@ -31,5 +31,6 @@ def train_job_of(cluster: Cluster, ranks: int, image: str) -> Placement | None:
         scratch_gib=cluster.scratch_gib,
         accelerator=cluster.accelerator,
         queue=cluster.queue,
+        priority=cluster.priority,
         hours=cluster.hours,
     )

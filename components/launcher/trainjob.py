@@ -44,6 +44,7 @@ class Placement(Contract):
     scratch_gib: float = Field(default=20.0, gt=0, description="local disk of each node's pod")
     accelerator: str = Field(default="", description="resource that each process gets one of, e.g. nvidia.com/gpu")
     queue: str = Field(default="", description="Kueue LocalQueue; empty: the job is not queued")
+    priority: str = Field(default="", description="Kueue WorkloadPriorityClass of a queued job; empty: the lowest")
     hours: float = Field(default=24.0, gt=0, description="from the start of following to the end, queueing included")
 
     @property
@@ -101,6 +102,8 @@ def train_job(
     labels = {**dict([OURS.split("=")]), INSTANCE: name}
     if placement.queue:
         labels["kueue.x-k8s.io/queue-name"] = placement.queue
+        if placement.priority:
+            labels["kueue.x-k8s.io/priority-class"] = placement.priority
     metadata: Document = {"name": name, "labels": labels, "annotations": {CONTENT: content}}
     if placement.namespace:
         metadata["namespace"] = placement.namespace

@@ -28,6 +28,11 @@ class Cluster(Contract):
         default="", pattern=r"^$|^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
         description="Kueue LocalQueue of TrainJobs (manifests/queues has `training`); empty: they start at once",
     )  # fmt: skip
+    priority: str = Field(
+        default="", pattern=r"^$|^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        description="Kueue WorkloadPriorityClass of queued TrainJobs (manifests/queues has orrery-scheduled and "
+        "orrery-by-hand): one of a lower class is preempted, and goes on from its last checkpoint",
+    )  # fmt: skip
     retries: int = Field(default=2, ge=0, le=10, description="a step that fails starts again, from its last checkpoint")
     retry_seconds: int = Field(default=60, ge=1, description="before the first retry; twice as long before each next")
     team: str = Field(default="", pattern=r"^[a-z0-9-]*$", description="whose hours they are, in `orrery runs cost`")

@@ -24,6 +24,16 @@ def test_every_release_of_trainer_knows_each_field(release: crds.Release) -> Non
     crds.validate(a_job(queue="training", accelerator="nvidia.com/gpu", namespace="orrery"), release)
 
 
+def test_a_queued_job_has_its_queue_its_priority_and_its_owner() -> None:
+    """Breaks if a job went past the queue, if a night's retrain could not make way for a person's run, or if a job
+    outlived its run. Nobody asks Kueue for a priority without a queue."""
+    metadata = a_job(queue="training", priority="orrery-scheduled")["metadata"]
+    assert metadata["labels"]["kueue.x-k8s.io/queue-name"] == "training"
+    assert metadata["labels"]["kueue.x-k8s.io/priority-class"] == "orrery-scheduled"
+    assert [owner["uid"] for owner in metadata["ownerReferences"]] == ["1-2-3"]
+    assert not [label for label in a_job(priority="orrery-scheduled")["metadata"]["labels"] if "kueue" in label]
+
+
 def test_each_process_has_its_share() -> None:
     resources = a_job(accelerator="nvidia.com/gpu", cpus=2.5)["spec"]["trainer"]["resourcesPerNode"]
     assert resources["requests"]["cpu"] == "10"

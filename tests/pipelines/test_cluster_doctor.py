@@ -7,15 +7,18 @@ mends what is not broken.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from kubernetes.client import ApiException
 
 from pipelines.cluster_doctor import PARTS, examine
 from pipelines.findings import Finding
 
+ROOT = Path(__file__).resolve().parents[2]
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"
 
 
@@ -69,6 +72,19 @@ def test_a_kueue_that_does_not_fit_the_trainer_is_named(kueue: str, fields: tupl
     assert (seen.state, bool(seen.mend)) == (state, state != "ok"), seen
 
 
+def test_it_asks_for_the_versions_that_the_manifests_speak() -> None:
+    """Breaks if a cluster were called fit, and then refused the manifests."""
+    served = {part.crd.partition(".")[2]: part.serves for part in PARTS.values()}
+    used = set()
+    for file in (ROOT / "manifests").rglob("*.yaml"):
+        for document in yaml.safe_load_all(file.read_text()):
+            group, _, version = (document.get("apiVersion", "") if isinstance(document, dict) else "").rpartition("/")
+            if group in served:
+                used.add(group)
+                assert version == served[group], file
+    assert used == {"trainer.kubeflow.org", "kueue.x-k8s.io"}
+
+
 def test_what_is_too_old_is_missing_if_every_recipe_needs_it() -> None:
     """And else only worth a warning, as one that is not there at all."""
     old = {"ml-pipeline": "2.13.0", "kserve-controller-manager": "v0.14.1", "kubeflow-trainer-controller-manager": "x"}
@@ -76,5 +92,5 @@ def test_what_is_too_old_is_missing_if_every_recipe_needs_it() -> None:
     assert (seen["pipelines"].state, seen["pipelines"].what) == ("missing", "2.13.0 is too old")
     assert (seen["kserve"].state, seen["kserve"].what) == ("warn", "v0.14.1 is too old")
     assert seen["trainer"].state == "ok", "a tag that is no version says nothing"
-    assert seen["kueue"] == Finding("kueue", "ok", "v9.0.0, v1beta1")
+    assert seen["kueue"] == Finding("kueue", "ok", "v9.0.0, v1beta2")
     assert "install" in seen["pipelines"].mend

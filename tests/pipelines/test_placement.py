@@ -144,7 +144,8 @@ def test_accelerators_go_to_steps_that_use_them(tmp_path: Path) -> None:
 def test_a_training_on_nodes_of_its_own_leaves_its_step_small(tmp_path: Path) -> None:
     """Breaks if a step that only waits held a GPU too, or if its TrainJob lost processes, memory or the queue."""
     settings = (
-        "cluster.nodes=2", "cluster.queue=training", "cluster.accelerator=nvidia.com/gpu", "cluster.cpus=2",
+        "cluster.nodes=2", "cluster.queue=training", "cluster.priority=orrery-by-hand",
+        "cluster.accelerator=nvidia.com/gpu", "cluster.cpus=2",
         "cluster.memory_gib=4", "cluster.hours=3", "stage1.train.processes=4", "stage1.train.batch_size=8",
     )  # fmt: skip
     spec, kubernetes = compiled("ge_base", tmp_path, *settings)
@@ -154,7 +155,8 @@ def test_a_training_on_nodes_of_its_own_leaves_its_step_small(tmp_path: Path) ->
     [text] = [e["value"] for e in step["env"] if e["name"] == PLACEMENT]
     assert Placement.model_validate_json(text) == Placement(
         runtime="orrery-gpu", image=image("trainer"), nodes=2, processes_per_node=2, cpus=2, memory_gib=9,
-        scratch_gib=20, accelerator="nvidia.com/gpu", queue="training", hours=3,
+        scratch_gib=20, accelerator="nvidia.com/gpu", queue="training", priority="orrery-by-hand",
+        hours=3,
     )  # fmt: skip
     limits = {
         name: int(kubernetes[f"exec-{name}"]["activeDeadlineSeconds"]) for name in ("ge-base-stage1", "ge-base-frames")
