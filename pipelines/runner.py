@@ -62,12 +62,13 @@ def run(
     """Run `pipelines` one after another as one run; each takes what those before it hand on, and `given`.
 
     Raises:
-        ConfigurationError: the recipe is made for accelerators that this machine lacks.
+        ConfigurationError: the recipe is made for accelerators that this machine lacks, or names no drop.
         OrreryError: a stage failed; message and exit code are the stage's, and the report is written all the same.
     """
     _require_accelerator(recipe)
     run_id = runs.new_id(recipe.name)
     functions = {pipeline.name: pipeline.load() for pipeline in pipelines}
+    arguments(functions[pipelines[0].name], pipelines[0], recipe, store.url, given or {})  # or it is no run at all
     titles = {name: kfp_local.tasks(function) for name, function in functions.items()}
     tasks = {f"{name}/{task}": title for name, part in titles.items() for task, title in part.items()}
     group = runs.GROUP if len(pipelines) > 1 else pipelines[0].name

@@ -89,6 +89,13 @@ def test_bad_usage_ends_in_one_message_and_its_code(
     assert json.loads(out)["exit_code"] == code
 
 
+def test_a_run_that_lacks_something_leaves_nothing_behind(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Breaks if a typing error stood among the runs as one that failed, with a report about nothing."""
+    code, _, err = call(capsys, "run", "retrain")
+    assert (code, "--set drop=FOLDER" in err) == (2, True), err
+    assert json.loads(call(capsys, "runs", "list", "--json")[1]) == {"runs": []}
+
+
 def test_an_unreachable_store_is_exit_code_3(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
