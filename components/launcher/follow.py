@@ -18,6 +18,7 @@ from typing import Literal
 from components.launcher.client import WATCH_SECONDS, ClusterError, Gone, TrainerClient
 from components.launcher.pod_logs import RankLog, report
 from components.launcher.trainjob import CONTENT, INSTANCE, OURS, Document, Status, dropped, read_status
+from components.store.cost import queued
 from components.store.errors import OrreryError
 from data_contracts.base import Contract
 
@@ -217,6 +218,7 @@ def _terminable() -> Iterator[None]:
 
 def _tell(name: str, status: Status) -> None:
     print(f"TrainJob {name}: {status.phase} {status.message}".rstrip(), file=sys.stderr, flush=True)
+    queued(status.phase == "suspended")  # by Kueue, before it starts or for another's sake: it holds no node then
 
 
 def _content(job: Document) -> str | None:

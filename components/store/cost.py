@@ -28,6 +28,7 @@ from data_contracts.cost import Budget, Hours, Share, Usage, planned_seconds
 Setting = TypeVar("Setting", Budget, Share)
 SHARE, BUDGET = "ORRERY_SHARE", "ORRERY_BUDGET"
 """Environment of a step: a `Share` and a `Budget`, as JSON."""
+_meters: list[_Meter] = []
 LOOK_SECONDS = 30.0
 """Between looks at what the run has used, while a stage works."""
 
@@ -49,13 +50,52 @@ def metered(store: Store, stage: str) -> Iterator[None]:
     share = share_here()
     require_budget(store, run, stage, share)
     usage = Usage(run=run, pipeline=pipeline, stage=stage, share=share, started_at=datetime.now(UTC).isoformat())
-    key, started = f"{usage_prefix(run)}{pipeline}.{stage}.{secrets.token_hex(4)}.json", time.monotonic()
-    _write(store, key, usage)
+    meter = _Meter(store, f"{usage_prefix(run)}{pipeline}.{stage}.{secrets.token_hex(4)}.json", usage)
+    _meters.append(meter)
     try:
         with _bounded(store, run, stage, share):
             yield
     finally:
-        _write(store, key, usage.model_copy(update={"seconds": round(time.monotonic() - started, 3)}))
+        _meters.remove(meter)
+        meter.end()
+
+
+def queued(waits: bool) -> None:
+    """Tell whether the stage that is metered waits in a queue from now on: it does not hold its share then."""
+    if _meters:
+        _meters[-1].queue(waits)
+
+
+class _Meter:
+    """Writes the usage of one attempt, whenever there is news of it."""
+
+    def __init__(self, store: Store, key: str, usage: Usage) -> None:
+        self._store, self._key, self._usage = store, key, usage
+        self._started = time.monotonic()
+        self._write()
+
+    def queue(self, waits: bool) -> None:
+        since = self._usage.queued_since
+        if waits == bool(since):
+            return
+        now = datetime.now(UTC)
+        if waits:
+            self._write(queued_since=now.isoformat())
+        else:
+            waited = (now - datetime.fromisoformat(since)).total_seconds()
+            self._write(queued_since="", queued_seconds=self._usage.queued_seconds + max(0.0, waited))
+
+    def end(self) -> None:
+        self.queue(False)
+        self._write(seconds=round(time.monotonic() - self._started, 3))
+
+    def _write(self, **changes: object) -> None:
+        self._usage = self._usage.model_copy(update=changes)
+        try:
+            self._store.overwrite(self._key, canonical_json(self._usage).encode())
+        except StoreError as error:
+            what = f"what {self._usage.stage} costs could not be counted"
+            print(f"warning: {what}: {error}", file=sys.stderr, flush=True)
 
 
 def usage_prefix(run: str = "") -> str:
@@ -82,7 +122,9 @@ def spent(usages: Iterable[Usage], until: datetime | None = None) -> list[tuple[
             again = (u.started_at for u in ordered[n + 1 :] if (u.pipeline, u.stage) == (usage.pipeline, usage.stage))
             end = next((datetime.fromisoformat(at) for at in again), until or datetime.now(UTC))
             seconds = (end - datetime.fromisoformat(usage.started_at)).total_seconds()
-        out.append((usage, Hours.of(usage.share, seconds)))
+            if usage.queued_since:
+                seconds -= (end - datetime.fromisoformat(usage.queued_since)).total_seconds()
+        out.append((usage, Hours.of(usage.share, seconds - usage.queued_seconds)))
     return out
 
 
@@ -178,10 +220,3 @@ def _setting(name: str, kind: type[Setting]) -> Setting | None:
         return kind.model_validate_json(text) if text else None
     except ValidationError as error:
         raise ConfigurationError(f"{name} holds no {kind.__name__}: {error.errors()[0]['msg']}; unset it") from None
-
-
-def _write(store: Store, key: str, usage: Usage) -> None:
-    try:
-        store.overwrite(key, canonical_json(usage).encode())
-    except StoreError as error:
-        print(f"warning: what {usage.stage} costs could not be counted: {error}", file=sys.stderr, flush=True)

@@ -12,8 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from components.launcher.follow import _tell
+from components.launcher.trainjob import Status
 from components.store.api import Store
-from components.store.cost import BUDGET, SHARE, OverBudget, metered, read_usage, spent
+from components.store.cost import BUDGET, SHARE, OverBudget, metered, queued, read_usage, spent
 from components.store.errors import ConfigurationError, StoreError
 from components.store.stage import Workspace, run_stage
 from data_contracts.base import Contract
@@ -76,6 +78,31 @@ def test_hours_are_nodes_times_gpus_times_time() -> None:
     counted = spent([usage("a", 0, None), usage("a", 1800, 1800), usage("b", 7200, None)], ends)
     assert [hours.gpu_hours for _, hours in counted] == [8.0, 8.0, 16.0]
     assert sum((hours for _, hours in counted), Hours()) == Hours(gpu_hours=32.0, cpu_hours=16.0)
+
+
+def test_a_queue_holds_nothing(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Breaks if a team paid for the hours in which its training waited for others, or a budget ended it meanwhile."""
+    ended = usage("a", 0, 7200).model_copy(update={"queued_seconds": 3600})
+    waits = usage("b", 7200, None).model_copy(update={"queued_since": "2030-01-01T02:30:00+00:00"})
+    counted = spent([ended, waits], datetime(2030, 1, 1, 5, tzinfo=UTC))
+    assert [hours.gpu_hours for _, hours in counted] == [16.0, 8.0]
+    queued(True)  # outside of a stage nobody counts
+    with metered(folder_store, "toy.first"):
+        for phase in ("waiting", "suspended", "suspended"):
+            _tell("job", Status(phase=phase))  # type: ignore[arg-type]
+        [now] = read_usage(folder_store)
+        assert now.queued_since
+        time.sleep(0.02)
+        _tell("job", Status(phase="running"))
+        [now] = read_usage(folder_store)
+        assert (now.queued_since, now.seconds) == ("", None)
+        assert now.queued_seconds >= 0.02
+        _tell("job", Status(phase="suspended"))
+        time.sleep(0.02)
+    [then] = read_usage(folder_store)
+    assert then.seconds is not None
+    assert 0.04 <= then.queued_seconds <= then.seconds + 0.001
+    assert then.queued_since == ""
 
 
 def test_an_estimate_speaks_for_the_arms_of_a_stage() -> None:
