@@ -202,6 +202,8 @@ def test_the_kubernetes_objects_carry_the_same_pipeline(tmp_path: Path) -> None:
     spec, platform = yaml.load_all(upload.read_text(), yaml.CSafeLoader)
     pipeline, version = yaml.load_all(manifest.read_text(), yaml.CSafeLoader)
     assert (pipeline["kind"], version["kind"]) == ("Pipeline", "PipelineVersion")
+    for document in (pipeline, version):
+        assert re.fullmatch("[a-z0-9]([a-z0-9-]{,61}[a-z0-9])?", document["metadata"]["name"]), "or it is refused"
     assert version["spec"]["pipelineName"] == pipeline["metadata"]["name"] == "episode-intake"
     assert version["spec"]["pipelineSpec"] == spec
     assert version["spec"]["platformSpec"] == platform

@@ -60,6 +60,17 @@ def store_of(role: str, server: Server, users: Path, url: str) -> S3Store:
     return S3Store(url, server.endpoint, key, secret)
 
 
+def test_nobody_changes_what_others_answer_for() -> None:
+    """In so many words: the tests below hold MinIO to the roles as they are, whatever those say."""
+    writers = {folder: {role for role, bounds in ROLES.items() if folder in bounds.writes} for folder in FOLDERS}
+    assert writers["raw"] == {"recording"}, "nobody trains on what he wrote himself"
+    assert writers["datasets"] == {"intake"}
+    assert writers["models"] == {"training", "release"}
+    assert writers["channels"] == {"release"}, "or a policy would reach robots past the gate"
+    assert "training" not in writers["evaluations"], "nobody judges himself"
+    assert not ROLES["serving"].writes
+
+
 @pytest.mark.parametrize(("role", "folder"), itertools.product(ROLES, FOLDERS))
 def test_a_role_writes_and_reads_its_own_folders_and_no_other(
     role: str, folder: str, server: Server, users: Path, url: str
