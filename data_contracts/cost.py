@@ -42,6 +42,7 @@ class Usage(Contract):
     share: Share
     started_at: str = Field(description="UTC, ISO 8601")
     seconds: float | None = Field(default=None, ge=0, description="None: it runs, or was killed")
+    seen_at: str = Field(default="", description="UTC, ISO 8601: when a step on a cluster last said that it goes on")
     queued_seconds: float = Field(default=0.0, ge=0, description="of these, in a queue, where it holds nothing")
     queued_since: str = Field(default="", description="UTC, ISO 8601: it waits in a queue; '': it does not")
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -29,6 +29,8 @@ Setting = TypeVar("Setting", Budget, Share)
 SHARE, BUDGET = "ORRERY_SHARE", "ORRERY_BUDGET"
 """Environment of a step: a `Share` and a `Budget`, as JSON."""
 _meters: list[_Meter] = []
+BEAT_SECONDS = 300.0
+"""A step on a cluster says so often that it goes on: nobody else may notice that it was killed."""
 LOOK_SECONDS = 30.0
 """Between looks at what the run has used, while a stage works."""
 
@@ -72,7 +74,10 @@ class _Meter:
     def __init__(self, store: Store, key: str, usage: Usage) -> None:
         self._store, self._key, self._usage = store, key, usage
         self._started = time.monotonic()
+        self._over, self._lock = threading.Event(), threading.Lock()
         self._write()
+        if os.environ.get(SHARE):
+            threading.Thread(target=self._beat, name="meter", daemon=True).start()
 
     def queue(self, waits: bool) -> None:
         since = self._usage.queued_since
@@ -86,16 +91,24 @@ class _Meter:
             self._write(queued_since="", queued_seconds=self._usage.queued_seconds + max(0.0, waited))
 
     def end(self) -> None:
+        self._over.set()
         self.queue(False)
         self._write(seconds=round(time.monotonic() - self._started, 3))
 
+    def _beat(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            self._write(seen_at=datetime.now(UTC).isoformat())
+
     def _write(self, **changes: object) -> None:
-        self._usage = self._usage.model_copy(update=changes)
-        try:
-            self._store.overwrite(self._key, canonical_json(self._usage).encode())
-        except StoreError as error:
-            what = f"what {self._usage.stage} costs could not be counted"
-            print(f"warning: {what}: {error}", file=sys.stderr, flush=True)
+        with self._lock:
+            if self._usage.seconds is not None:
+                return  # a late beat
+            self._usage = self._usage.model_copy(update=changes)
+            try:
+                self._store.overwrite(self._key, canonical_json(self._usage).encode())
+            except StoreError as error:
+                what = f"what {self._usage.stage} costs could not be counted"
+                print(f"warning: {what}: {error}", file=sys.stderr, flush=True)
 
 
 def usage_prefix(run: str = "") -> str:
@@ -113,7 +126,8 @@ def read_usage(store: Store, run: str = "") -> list[Usage]:
 
 
 def spent(usages: Iterable[Usage], until: datetime | None = None) -> list[tuple[Usage, Hours]]:
-    """What each attempt cost. One that was killed lasted until the stage's next attempt, or `until` (default: now)."""
+    """What each attempt cost. One that was killed lasted until the stage's next attempt, or `until` (default: now), and not
+    much longer than it was heard of."""
     ordered = sorted(usages, key=lambda usage: usage.started_at)
     out = []
     for n, usage in enumerate(ordered):
@@ -121,6 +135,8 @@ def spent(usages: Iterable[Usage], until: datetime | None = None) -> list[tuple[
         if seconds is None:
             again = (u.started_at for u in ordered[n + 1 :] if (u.pipeline, u.stage) == (usage.pipeline, usage.stage))
             end = next((datetime.fromisoformat(at) for at in again), until or datetime.now(UTC))
+            if usage.seen_at:
+                end = min(end, datetime.fromisoformat(usage.seen_at) + timedelta(seconds=2 * BEAT_SECONDS))
             seconds = (end - datetime.fromisoformat(usage.started_at)).total_seconds()
             if usage.queued_since:
                 seconds -= (end - datetime.fromisoformat(usage.queued_since)).total_seconds()

@@ -80,6 +80,25 @@ def test_hours_are_nodes_times_gpus_times_time() -> None:
     assert sum((hours for _, hours in counted), Hours()) == Hours(gpu_hours=32.0, cpu_hours=16.0)
 
 
+def test_a_step_that_was_killed_costs_no_more_than_it_lived(
+    folder_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a run that nobody follows, whose pod is gone, cost more with every day that passes."""
+    gone = usage("a", 0, None).model_copy(update={"seen_at": "2030-01-01T00:50:00+00:00"})
+    [(_, hours)] = spent([gone], datetime(2030, 2, 1, tzinfo=UTC))
+    assert hours.gpu_hours == 16.0, "an hour: ten minutes are doubted"
+    monkeypatch.setattr("components.store.cost.BEAT_SECONDS", 0.01)
+    with metered(folder_store, "toy.first"):
+        until = time.monotonic() + 30
+        while not read_usage(folder_store)[0].seen_at and time.monotonic() < until:
+            time.sleep(0.01)
+        assert read_usage(folder_store)[0].seen_at
+    [ended] = read_usage(folder_store)
+    time.sleep(0.05)
+    assert ended.seconds is not None
+    assert read_usage(folder_store) == [ended], "its last word is its last"
+
+
 def test_a_queue_holds_nothing(folder_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Breaks if a team paid for the hours in which its training waited for others, or a budget ended it meanwhile."""
     ended = usage("a", 0, 7200).model_copy(update={"queued_seconds": 3600})
