@@ -126,8 +126,8 @@ def read_usage(store: Store, run: str = "") -> list[Usage]:
 
 
 def spent(usages: Iterable[Usage], until: datetime | None = None) -> list[tuple[Usage, Hours]]:
-    """What each attempt cost. One that was killed lasted until the stage's next attempt, or `until` (default: now), and not
-    much longer than it was heard of."""
+    """What each attempt cost. One that was killed lasted until the stage's next attempt, or `until` (default: now), but
+    not much longer than it was heard of."""
     ordered = sorted(usages, key=lambda usage: usage.started_at)
     out = []
     for n, usage in enumerate(ordered):
