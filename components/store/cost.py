@@ -170,9 +170,12 @@ def _bounded(store: Store, run: str, stage: str, share: Share) -> Iterator[None]
         while not over.wait(LOOK_SECONDS):
             with contextlib.suppress(StoreError):  # a store that is away is asked again
                 lack = _lacking(store, run, budget, Hours.of(share, LOOK_SECONDS))
+            if lack is None:
+                continue
             with lock:
-                if lack and not over.is_set():  # again each time, lest somebody have swallowed it
+                if not over.is_set():
                     signal.pthread_kill(main, signal.SIGUSR1)
+            over.wait(4 * LOOK_SECONDS)  # time to take a TrainJob away; then again, lest somebody have swallowed it
 
     def stop(*_: object) -> None:
         if lack and not over.is_set():
