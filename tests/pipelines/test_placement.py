@@ -176,6 +176,8 @@ def test_every_step_is_bounded_and_has_its_own_roles_credentials(pipeline: str, 
         said = kubernetes[label]
         assert executor["container"]["resources"].keys() >= {"resourceCpuRequest", "resourceMemoryLimit"}, label
         assert int(said["activeDeadlineSeconds"]) > 0, label
+        [task] = [e["value"] for e in executor["container"]["env"] if e["name"] == "ORRERY_TASK"]
+        assert task == label.removeprefix("exec-"), "what a run tells of one task would be taken for another's"
         assert said["securityContext"]["runAsNonRoot"] is True, label
         secret, *others = said["secretAsEnv"]
         component = re.sub(r"^exec-|-\d+$", "", label)  # a component's second task is its name and a number
