@@ -227,6 +227,7 @@ def _wait(client: Client, run_id: str, pipeline: str, deadline: float, watch: _W
     with talking(host_of(client)):
         client.get_run(run_id)  # one that is not there, or not ours to see, is not waited for
     away_since: float | None = None
+    again = f"follow it again: orrery run {pipeline} --follow {run_id}"
     while True:
         try:
             with talking(host_of(client)):
@@ -234,12 +235,12 @@ def _wait(client: Client, run_id: str, pipeline: str, deadline: float, watch: _W
             away_since = None
             if state in ENDED:
                 return state
-        except ClusterError:
+        except ClusterError as error:
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > OUTAGE_SECONDS:
-                raise
+                raise ClusterError(f"{error}; run {run_id} goes on; {again}") from None
         if time.monotonic() > deadline:
-            raise ClusterError(f"run {run_id} still goes on; follow it again: orrery run {pipeline} --follow {run_id}")
+            raise ClusterError(f"run {run_id} still goes on; {again}")
         watch.look()
         time.sleep(POLL_SECONDS)
 

@@ -90,6 +90,17 @@ def test_who_stops_following_is_told_that_the_run_goes_on(
     assert "start again" not in err
 
 
+def test_an_outage_leaves_the_run_to_be_followed_again(
+    kfp: Recorder, url: str, orrery: Orrery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a person's token has expired: what KFP said, and that nothing is lost."""
+    monkeypatch.setattr(kfp_cluster, "OUTAGE_SECONDS", 0.05)
+    monkeypatch.setattr(kfp_cluster._Watch, "look", lambda _: kfp.kept["runs"].clear())
+    kfp.states = ["RUNNING"]
+    code, _, err = orrery("run", "episode_intake", "--cluster")
+    assert (code, "it is not there" in err, "orrery run episode_intake --follow runs-1" in err) == (3, True, True), err
+
+
 def test_a_run_that_is_not_there_is_not_waited_for(kfp: Recorder, url: str, orrery: Orrery) -> None:
     """A typo would be asked for again and again, for as long as an outage may take."""
     code, _, err = orrery("run", "episode_intake", "--follow", "typo")
