@@ -12,16 +12,16 @@ from data_contracts.base import Contract
 class VideoConfig(Contract):
     """GE-Base: multi-view video diffusion transformer (paper, Sec. 2; reference, Sec. 2 "GE-Base")."""
 
-    latent_channels: int = 128
+    latent_channels: int = Field(default=128, gt=0)
     layers: int = Field(default=28, ge=1)
-    heads: int = 32
-    head_dim: int = 64
-    text_width: int = Field(default=4096, description="width of the text encoder's output")
-    max_views: int = 3
+    heads: int = Field(default=32, gt=0)
+    head_dim: int = Field(default=64, gt=0)
+    text_width: int = Field(default=4096, gt=0, description="width of the text encoder's output")
+    max_views: int = Field(default=3, gt=0)
     cross_view_every: int = Field(default=3, ge=1, description="blocks 0, n, 2n, ... attend across all views")
     memory_frames: int = Field(default=4, ge=1)
-    spatial_stride: int = Field(default=32, description="pixels per latent cell; the codec's")
-    temporal_stride: int = Field(default=8, description="frames per latent frame; the codec's")
+    spatial_stride: int = Field(default=32, gt=0, description="pixels per latent cell; the codec's")
+    temporal_stride: int = Field(default=8, gt=0, description="frames per latent frame; the codec's")
     position_grid: tuple[int, int] | None = Field(
         default=None,
         description="(H, W) of a learned position embedding per view; none in the released checkpoints. Small networks "
@@ -43,8 +43,8 @@ class ActionConfig(Contract):
     """The action expert of GE-Act: as deep as the video network, narrower (paper, Sec. 3)."""
 
     action_width: int = Field(default=16, gt=0)
-    heads: int = 16
-    head_dim: int = 32
+    heads: int = Field(default=16, gt=0)
+    head_dim: int = Field(default=32, gt=0)
     state_token: bool = True
     chunk: int = Field(default=54, gt=0)
 
@@ -62,17 +62,17 @@ class CodecConfig(Contract):
     """
 
     kind: Literal["block-pca", "ltx"] = "ltx"
-    channels: int = 128
-    spatial_stride: int = 32
-    temporal_stride: int = 8
+    channels: int = Field(default=128, gt=0)
+    spatial_stride: int = Field(default=32, gt=0)
+    temporal_stride: int = Field(default=8, gt=0)
 
 
 class TextConfig(Contract):
     """How an instruction becomes tokens. `hashed-words` needs no download: each word has a fixed Gaussian vector."""
 
     kind: Literal["hashed-words", "t5"] = "t5"
-    width: int = 4096
-    tokens: int = 128
+    width: int = Field(default=4096, gt=0)
+    tokens: int = Field(default=128, gt=0)
 
 
 class NetworkConfig(Contract):
