@@ -247,8 +247,10 @@ def _layers(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> list[lis
 
 
 def _short(text: str, limit: int) -> str:
+    """Both ends of a text that is too long: what tells names apart stands last."""
     text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    head = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[:head]}…{text[head + 1 - limit :]}"
 
 
 def _thin(x: np.ndarray, y: np.ndarray, most: int = 600) -> tuple[np.ndarray, np.ndarray]:

@@ -131,3 +131,12 @@ def test_the_style_sheet_names_every_colour_that_charts_use() -> None:
     for variable in {*charts._VARIABLES.values(), "--good", "--bad", "--busy", "--paper"}:
         assert css.count(f"{variable}:") == 2, f"{variable} needs a light and a dark value"
     assert json.dumps(css)
+
+
+def test_long_names_of_a_graph_differ_where_the_stages_do() -> None:
+    """`dft.evaluate-r_zero.sol…` stood three times in one graph."""
+    stages = [f"dft.evaluate-r_zero.solver-{which}" for which in ("untrained", "1", "2")]
+    drawn = charts.graph([charts.Node(name) for name in stages]).markup
+    shown = re.findall(r'font-weight="600">([^<]+)</text>', drawn)
+    assert len(set(shown)) == 3
+    assert all(len(name) <= 27 for name in shown)
