@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from google.protobuf.json_format import MessageToDict
+
 from components.launcher.train import PLACEMENT
 from components.store.api import Store
 from components.store.cost import SHARE
@@ -52,6 +54,8 @@ class Plan:
     """A run as it would go, stage after stage, and what is wrong with it."""
 
     stages: Sequence[Planned]
+    instead: Sequence[str]
+    """stages that a run goes through instead of dearer ones of these"""
     overspent: Sequence[str]
     """one sentence for each budget that it would exceed"""
 
@@ -78,32 +82,53 @@ def plan_of(store: Store, pipeline: Pipeline, recipe: Recipe) -> Plan:
     titles = {task: title for task, title in kfp_local.tasks(made).items() if recipe.plans(title)}
     before = earlier_stages(runs_of(store, recipe))
     said = declared(recipe, titles)
-    containers = _containers(made)
-    stages = []
+    spec = MessageToDict(made.pipeline_spec)
+    containers = _containers(spec)
+    found: dict[str, Planned] = {}
     for task, title in titles.items():
         container, stage = containers[task], before.get(f"{pipeline.name}/{task}")
         environment = {e["name"]: e.get("value", "") for e in container["env"]}
         measured, written = _measured(store, stage) if stage else (None, None)
         seconds = said.get(task) if measured is None else measured
-        stages.append(
-            Planned(
-                title=title,
-                seconds=seconds,
-                known="measured" if measured is not None else "recipe" if seconds is not None else "",
-                share=Share.model_validate_json(environment[SHARE]),
-                nodes=json.loads(environment.get(PLACEMENT, "{}")).get("nodes", 0),
-                memory=container["resources"]["resourceMemoryLimit"],
-                written_bytes=written,
-            )
+        found[task] = Planned(
+            title=title,
+            seconds=seconds,
+            known="measured" if measured is not None else "recipe" if seconds is not None else "",
+            share=Share.model_validate_json(environment[SHARE]),
+            nodes=json.loads(environment.get(PLACEMENT, "{}")).get("nodes", 0),
+            memory=container["resources"]["resourceMemoryLimit"],
+            written_bytes=written,
         )
-    return Plan(stages, _overspent(stages, recipe))
+    way = _dearest_way(spec, found)
+    stages = [stage for task, stage in found.items() if task in way]
+    return Plan(stages, tuple(s.title for task, s in found.items() if task not in way), _overspent(stages, recipe))
 
 
-def _containers(made: Any) -> Mapping[str, Mapping[str, Any]]:
+def _dearest_way(spec: Mapping[str, Any], stages: Mapping[str, Planned]) -> set[str]:
+    """The tasks that a run goes through at most: of branches that compare one value, as `retrain`'s, it takes one."""
+
+    def hours(tasks: Sequence[str]) -> tuple[float, float]:
+        needed = sum((stages[task].hours for task in tasks), Hours())
+        return needed.gpu_hours, needed.cpu_hours
+
+    def walk(graph: Mapping[str, Any]) -> list[str]:
+        always: list[str] = []
+        branches: dict[str, list[list[str]]] = {}
+        for name, task in graph["dag"]["tasks"].items():
+            component = spec["components"][task["componentRef"]["name"]]
+            inside = walk(component) if "dag" in component else [name] if name in stages else []
+            value, compared, _ = task.get("triggerPolicy", {}).get("condition", "").partition(" == ")
+            if compared:
+                branches.setdefault(value, []).append(inside)
+            else:
+                always += inside
+        return always + [task for ways in branches.values() for task in max(ways, key=hours)]
+
+    return set(walk(spec["root"]))
+
+
+def _containers(spec: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     """What each task of a compiled pipeline asks of its pod, by the task's name, whichever graph it stands in."""
-    from google.protobuf.json_format import MessageToDict
-
-    spec = MessageToDict(made.pipeline_spec)
     components, executors = spec["components"], spec["deploymentSpec"]["executors"]
     graphs = [spec["root"], *components.values()]
     return {

@@ -13,7 +13,7 @@ def show(plan: Plan, as_json: bool) -> None:
         print_json(
             {"stages": [stage.document() for stage in plan.stages], "seconds": plan.seconds, "unknown": plan.unknown}
             | plan.hours.model_dump()
-            | {"overspent": list(plan.overspent)}
+            | {"instead": list(plan.instead), "overspent": list(plan.overspent)}
         )
         return
     columns = ("stage", "takes", "known from", "gpus", "cpus", "pods", "memory", "writes")
@@ -24,6 +24,8 @@ def show(plan: Plan, as_json: bool) -> None:
         f"{len(plan.stages)} stages, {spoken(plan.seconds)} one after another, {hours.gpu_hours:.3g} GPU-hours, "
         f"{hours.cpu_hours:.3g} CPU-hours{doubt}"
     )
+    if plan.instead:
+        print(f"not counted, as a cheaper run takes them instead: {', '.join(plan.instead)}")
     for sentence in plan.overspent:
         print(f"over budget: {sentence}")
 

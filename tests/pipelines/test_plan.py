@@ -41,6 +41,16 @@ def test_gpus_and_pods_are_those_that_the_cluster_will_be_asked_for(folder_store
     assert (0, 0) in by_title.values(), "frames are taken without a GPU"
 
 
+def test_of_branches_that_exclude_each_other_the_dearest_is_counted(folder_store: Store) -> None:
+    """Breaks if a retrain were refused for the hours of training in full and of adapting, which no run does both of."""
+    plan = plan_of(folder_store, find("retrain"), recipe("robots", "tiny"))
+    titles = [stage.title for stage in plan.stages]
+    assert {"Anything new?", "Stage 1: multi-rate", "Phase 3: action specialization", "Tell how it went"} <= set(titles)
+    assert titles.count("Gate") == 1
+    assert {"Video adaptation", "Action specialization", "Gate"} <= set(plan.instead)
+    assert not {"Video adaptation", "Action specialization"} & set(titles)
+
+
 def test_an_earlier_run_knows_better_than_the_recipe(folder_store: Store) -> None:
     """Breaks if the arms of one component were mixed up: they end in another order at a cluster than here. The newest
     run where a task ended well is the one that counts."""
