@@ -12,7 +12,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, reference
 from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import runs
-from pipelines.catalog import Pipeline
+from pipelines.catalog import Pipeline, find
 from pipelines.compiler import compile_to
 from pipelines.recipes.base import Recipe
 from pipelines.runner import StageFailed, arguments
@@ -194,19 +194,49 @@ def follow(
         ClusterError: it still runs after `deadline_seconds`, or KFP was away for too long. The run goes on by itself.
     """
     watch, record = _Watch(store, pipeline.name, run_id, say), _known(store, pipeline, recipe, run_id)
-    state = _wait(client, run_id, pipeline.name, time.monotonic() + deadline_seconds, watch)
-    statuses = watch.look()
-    failed = [s for s in statuses if s.status == "failed"]
-    message = "" if ENDED[state] == "succeeded" else _unsaid(client, pipeline, run_id, state)
+    seen = _wait(client, run_id, pipeline.name, time.monotonic() + deadline_seconds, watch)
+    ended = _conclude(client, store, pipeline, record, seen, watch.look())
+    if ended.message:
+        raise StageFailed(ended.message, 1)
+    return runs.find(store, run_id)
+
+
+def settle(store: Store, found: Iterable[runs.Run]) -> bool:
+    """Record how runs ended that nobody followed: KFP, if one is named, is asked of each that is still called running.
+
+    True if there was one. Raises ClusterError if KFP can't be reached.
+    """
+    going = [run.head for run in found if run.head.status == "running"]
+    if not going or not os.environ.get(ENDPOINT):
+        return False
+    client, settled = connect(), False
+    for record in going:
+        with contextlib.suppress(ClusterError, ConfigurationError):  # KFP does not know a run of this machine
+            pipeline = find(record.pipeline)
+            with talking(host_of(client)):
+                seen = client.get_run(record.run)
+            if seen.state in ENDED:
+                statuses = _Watch(store, pipeline.name, record.run, lambda _: None).look()
+                _conclude(client, store, pipeline, record, seen, statuses)
+                settled = True
+    return settled
+
+
+def _conclude(
+    client: Client, store: Store, pipeline: Pipeline, record: RunRecord, seen: Any, statuses: list[StageStatus]
+) -> RunRecord:
+    """The record of a run that ended, as KFP has `seen` it; written."""
+    state, failed = ENDED[seen.state], [s for s in statuses if s.status == "failed"]
+    message = "" if state == "succeeded" else _unsaid(client, pipeline, record.run, seen.state)
     message = f"{failed[-1].name}: {failed[-1].message}" if message and failed else message
+    lasted = (seen.finished_at or datetime.now(UTC)) - datetime.fromisoformat(record.started_at)
     ending = {
-        "status": ENDED[state], "message": message, "seconds": _since(record.started_at),
+        "status": state, "message": message, "seconds": round(max(0.0, lasted.total_seconds()), 3),
         "stages": tuple(s.name for s in statuses), "outputs": _outputs(store, pipeline, statuses),
     }  # fmt: skip
-    runs.write(store, record.model_copy(update=ending))
-    if message:
-        raise StageFailed(message, 1)
-    return runs.find(store, run_id)
+    ended = record.model_copy(update=ending)
+    runs.write(store, ended)
+    return ended
 
 
 def _unsaid(client: Client, pipeline: Pipeline, run_id: str, state: str) -> str:
@@ -223,7 +253,8 @@ def _unsaid(client: Client, pipeline: Pipeline, run_id: str, state: str) -> str:
     return f"{', '.join(failed) or 'the run'} {state.lower()} at Kubeflow Pipelines; what its pods said: {where}"
 
 
-def _wait(client: Client, run_id: str, pipeline: str, deadline: float, watch: _Watch) -> str:
+def _wait(client: Client, run_id: str, pipeline: str, deadline: float, watch: _Watch) -> Any:
+    """The run as KFP has it once it has ended."""
     with talking(host_of(client)):
         client.get_run(run_id)  # one that is not there, or not ours to see, is not waited for
     away_since: float | None = None
@@ -231,10 +262,10 @@ def _wait(client: Client, run_id: str, pipeline: str, deadline: float, watch: _W
     while True:
         try:
             with talking(host_of(client)):
-                state = str(client.get_run(run_id).state)
+                seen = client.get_run(run_id)
             away_since = None
-            if state in ENDED:
-                return state
+            if seen.state in ENDED:
+                return seen
         except ClusterError as error:
             away_since = away_since or time.monotonic()
             if time.monotonic() - away_since > OUTAGE_SECONDS:
@@ -311,10 +342,6 @@ def _known(store: Store, pipeline: Pipeline, recipe: Recipe, run_id: str) -> Run
             name = run.head.pipeline
             raise ConfigurationError(f"run {run_id} is one of {name}: orrery run {name} --follow {run_id}")
     return runs.begun(run_id, pipeline.name, recipe)
-
-
-def _since(started_at: str) -> float:
-    return round((datetime.now(UTC) - datetime.fromisoformat(started_at)).total_seconds(), 3)
 
 
 def _bounded(request: Callable[..., Any], *words: Any, **more: Any) -> Any:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.commands.common import JsonOption, StoreOption, open_store, print_json, print_table
+
+if TYPE_CHECKING:
+    from components.store.api import Store
+    from pipelines.runs import Run
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Runs: list, show, report, cost.")
 RunArgument = Annotated[str, typer.Argument(metavar="[RUN|last]", help="A run id, its beginning, or `last`.")]
@@ -17,7 +22,10 @@ def list_(store: StoreOption = None, as_json: JsonOption = False) -> None:
     """All runs, newest first."""
     from pipelines import runs
 
-    found = runs.read_all(open_store(store))
+    opened = open_store(store)
+    found = runs.read_all(opened)
+    if _settled(opened, found):
+        found = runs.read_all(opened)
     if as_json:
         print_json({"runs": [run.summary() for run in found]})
         return
@@ -36,6 +44,8 @@ def show(run: RunArgument = "last", store: StoreOption = None, as_json: JsonOpti
 
     opened = open_store(store)
     found = runs.find(opened, run)
+    if _settled(opened, [found]):
+        found = runs.find(opened, run)
     spent = costs.of_run(opened, found)
     total = costs.total(spent)
     if as_json:
@@ -82,3 +92,14 @@ def cost(
     rows = [(c["name"], *("" if c[n] is None else f"{c[n]:.3g}" for n in numbers), c["attempts"]) for c in found]
     columns = (by, "gpu-hours", "planned", "cpu-hours", "planned", "attempts")
     print_table(columns, rows, "no run has cost anything yet; try: orrery demo")
+
+
+def _settled(store: Store, found: list[Run]) -> bool:
+    """Whether Kubeflow Pipelines told how runs ended that nobody had followed. One that is away is one warning."""
+    from pipelines import kfp_cluster
+
+    try:
+        return kfp_cluster.settle(store, found)
+    except kfp_cluster.ClusterError as error:
+        print(f"warning: what is called running may have ended: {error}", file=sys.stderr)
+        return False

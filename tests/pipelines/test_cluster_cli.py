@@ -90,6 +90,36 @@ def test_who_stops_following_is_told_that_the_run_goes_on(
     assert "start again" not in err
 
 
+def test_a_run_that_nobody_followed_is_settled_when_somebody_looks(
+    kfp: Recorder, url: str, orrery: Orrery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Breaks if a run of a schedule, or of KFP's own page, were called running for ever; one of this machine is left
+    alone."""
+    kfp.states = ["RUNNING"]
+    monkeypatch.setattr(kfp_cluster, "_wait", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    run = "runs-1"
+    assert orrery("run", "episode_intake", "--cluster")[0] == 130
+    store = open_store(url)
+    runs.write(store, runs.find(store, run).head.model_copy(update={"run": "tiny-here"}))
+
+    def states() -> dict[str, str]:
+        listed = json.loads(orrery("runs", "list", "--json")[1])["runs"]
+        return {r["run"]: r["status"] for r in listed}
+
+    assert states() == {run: "running", "tiny-here": "running"}
+    monkeypatch.setenv("ORRERY_PIPELINE", "episode_intake")
+    monkeypatch.setenv("ORRERY_RUN", run)
+    StatusWriter(store, "agibot.intake").write("failed", message="nothing is usable")
+    kfp.states, kfp.kept["runs"][run]["finished_at"] = ["FAILED"], "2099-01-01T00:00:00Z"
+    assert states() == {run: "failed", "tiny-here": "running"}
+    head = runs.find(store, run).head
+    assert (head.message, head.stages) == ("agibot.intake: nothing is usable", ("agibot.intake",))
+    assert head.seconds > 1e8, "until KFP saw it end, not until somebody looked"
+    monkeypatch.setenv(kfp_cluster.ENDPOINT, "http://127.0.0.1:1")
+    code, out, err = orrery("runs", "list")
+    assert (code, "tiny-here" in out, "may have ended" in err) == (0, True, True), "KFP is away"
+
+
 def test_an_outage_leaves_the_run_to_be_followed_again(
     kfp: Recorder, url: str, orrery: Orrery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
