@@ -12,6 +12,8 @@ import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `tests.engines`
+# Triton's client brings gRPC, which would have a hand in every later fork of a worker, and abort one in thousands.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from components.store.api import Store
 from components.store.files import cache_root

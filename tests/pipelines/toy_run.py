@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +45,7 @@ class ToyPipeline:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
     recipe = ToyRecipe(
         first=ToyConfig.model_validate_json(sys.argv[2]), second=ToyConfig.model_validate_json(sys.argv[3])
     )
