@@ -12,7 +12,7 @@ import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `tests.engines`
-# Triton's client brings gRPC, which would have a hand in every later fork of a worker, and abort one in thousands.
+# Triton's client brings gRPC, whose threads have a hand in every later fork of a worker: a child was once aborted so.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from components.store.api import Store
