@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from components.store.api import Store
 from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, reference
+from components.store.status import run_key
 from data_contracts.lineage import RecordRef, RunRecord, StageStatus
 from pipelines import runs
 from pipelines.catalog import Pipeline, find
@@ -201,13 +202,12 @@ def follow(
     return runs.find(store, run_id)
 
 
-def settle(store: Store, found: Iterable[runs.Run]) -> bool:
-    """Record how runs ended that nobody followed: KFP, if one is named, is asked of each that is still called running.
+def settle(store: Store, going: Iterable[RunRecord]) -> bool:
+    """Record how runs ended that are called running, as nobody followed them: KFP, if one is named, is asked of each.
 
     True if there was one. Raises ClusterError if KFP can't be reached.
     """
-    going = [run.head for run in found if run.head.status == "running"]
-    if not going or not os.environ.get(ENDPOINT):
+    if not os.environ.get(ENDPOINT):
         return False
     client, settled = connect(), False
     for record in going:
@@ -281,7 +281,7 @@ class _Watch:
 
     def __init__(self, store: Store, pipeline: str, run_id: str, say: Callable[[str], None]):
         self._store, self._say = store, say
-        self._prefix = runs.key(pipeline, run_id, "stages/")
+        self._prefix = run_key(pipeline, run_id, "stages/")
         self._told: dict[str, str] = {}
 
     def look(self) -> list[StageStatus]:
@@ -336,7 +336,7 @@ def _version(client: Client, pipeline_id: str, name: str) -> str | None:
 def _known(store: Store, pipeline: Pipeline, recipe: Recipe, run_id: str) -> RunRecord:
     """The run's record as it was started; a new one for a run that somebody started in KFP's own way."""
     with contextlib.suppress(NotFound, ValueError):
-        return RunRecord.model_validate_json(store.read(runs.key(pipeline.name, run_id)))
+        return RunRecord.model_validate_json(store.read(run_key(pipeline.name, run_id)))
     for run in runs.read_all(store):
         if run.run == run_id:
             name = run.head.pipeline

@@ -18,6 +18,7 @@ from components.store.cost import BUDGET
 from components.store.errors import ConfigurationError, NotFound, OrreryError
 from components.store.records import load_record, read_reference
 from components.store.records import reference as record_reference
+from components.store.status import run_key
 from data_contracts.base import Contract, canonical_json
 from data_contracts.lineage import RecordRef, StageStatus
 from pipelines import kfp_local, runs
@@ -244,7 +245,7 @@ class _Part:
         """Statuses written since the last task ended."""
         found: list[StageStatus] = []
         with contextlib.suppress(OrreryError):
-            for stat in self.store.list(runs.key(self.pipeline.name, self.run_id, "stages/")):
+            for stat in self.store.list(run_key(self.pipeline.name, self.run_id, "stages/")):
                 if stat.key not in self._seen:
                     with contextlib.suppress(ValidationError, NotFound):
                         found.append(StageStatus.model_validate_json(self.store.read(stat.key)))

@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from components.store.api import Store
 from components.store.errors import ConfigurationError, IntegrityError, NotFound
+from components.store.status import run_key, status_key
 from data_contracts.base import canonical_json
 from data_contracts.lineage import RunRecord, StageStatus
 
@@ -95,16 +96,12 @@ def begun(run: str, pipeline: str, recipe: Recipe) -> RunRecord:
     )  # fmt: skip
 
 
-def key(pipeline: str, run: str, path: str = "run.json") -> str:
-    return f"runs/{pipeline}/{run}/{path}"
-
-
 def write(store: Store, record: RunRecord) -> None:
-    store.overwrite(key(record.pipeline, record.run), canonical_json(record).encode())
+    store.overwrite(run_key(record.pipeline, record.run), canonical_json(record).encode())
 
 
 def write_stage(store: Store, pipeline: str, run: str, status: StageStatus) -> None:
-    store.overwrite(key(pipeline, run, f"stages/{status.name}.json"), canonical_json(status).encode())
+    store.overwrite(status_key(pipeline, run, status.name), canonical_json(status).encode())
 
 
 def read_all(store: Store) -> list[Run]:

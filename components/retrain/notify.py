@@ -14,7 +14,7 @@ from components.retrain.config import NotifyConfig
 from components.store.api import Store
 from components.store.errors import OrreryError
 from components.store.records import load_record
-from components.store.status import conclude
+from components.store.status import conclude, run_key
 from data_contracts.base import canonical_json
 from data_contracts.lineage import StageStatus
 from data_contracts.retrain import RetrainDecision, RetrainNotice
@@ -34,7 +34,7 @@ def tell(store: Store, config: NotifyConfig, state: str) -> str:
     print(notice.text, file=sys.stderr, flush=True)
     if pipeline and run:
         try:
-            store.overwrite(f"runs/{pipeline}/{run}/{NOTICE}", canonical_json(notice).encode())
+            store.overwrite(run_key(pipeline, run, NOTICE), canonical_json(notice).encode())
             conclude(
                 store, pipeline, run, "" if notice.status == "SUCCEEDED" else "; ".join(notice.problems) or notice.text
             )
@@ -94,7 +94,7 @@ def _state(state: str, statuses: list[StageStatus], decision: RetrainDecision | 
 def _statuses(store: Store, pipeline: str, run: str) -> list[StageStatus]:
     found: list[StageStatus] = []
     with contextlib.suppress(OrreryError):
-        for stat in store.list(f"runs/{pipeline}/{run}/stages") if pipeline and run else ():
+        for stat in store.list(run_key(pipeline, run, "stages")) if pipeline and run else ():
             with contextlib.suppress(ValidationError, OrreryError):
                 found.append(StageStatus.model_validate_json(store.read(stat.key)))
     return sorted(found, key=lambda s: s.started_at)

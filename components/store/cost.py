@@ -146,7 +146,7 @@ def spent(usages: Iterable[Usage], until: datetime | None = None) -> list[tuple[
 
 def require_budget(store: Store, run: str, stage: str, share: Share) -> None:
     """Raises OverBudget if the run has less left than the stage is thought to take."""
-    budget = _budget()
+    budget = budget_here()
     seconds = planned_seconds(budget.seconds, stage) or 0.0
     if lack := _lacking(store, run, budget, Hours.of(share, seconds)):
         raise OverBudget(
@@ -159,7 +159,7 @@ def require_budget(store: Store, run: str, stage: str, share: Share) -> None:
 def _bounded(store: Store, run: str, stage: str, share: Share) -> Iterator[None]:
     """OverBudget in the middle of the block, before the run has used more than its budget: an estimate may be wrong or
     missing, and stages of one run may work at the same time. Only the main thread can be stopped so."""
-    budget, over, lock = _budget(), threading.Event(), threading.Lock()
+    budget, over, lock = budget_here(), threading.Event(), threading.Lock()
     if not any(budget.limits.values()) or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -220,7 +220,8 @@ def _lacking(store: Store, run: str, budget: Budget, more: Hours) -> _Lack | Non
     return None
 
 
-def _budget() -> Budget:
+def budget_here() -> Budget:
+    """What the run of this step may spend, as its pipeline was placed; no limits else."""
     return _setting(BUDGET, Budget) or Budget()
 
 

@@ -10,7 +10,7 @@ import time
 from datetime import UTC, datetime
 
 from components.store.api import Store
-from components.store.cost import BUDGET
+from components.store.cost import budget_here
 from components.store.errors import AlreadyExists, StoreError
 from data_contracts.base import canonical_json
 from data_contracts.lineage import RunRecord, StageStatus
@@ -24,11 +24,11 @@ def utc_now() -> str:
 
 
 def status_key(pipeline: str, run: str, stage: str) -> str:
-    return f"runs/{pipeline}/{run}/stages/{stage}.json"
+    return run_key(pipeline, run, f"stages/{stage}.json")
 
 
-def run_key(pipeline: str, run: str) -> str:
-    return f"runs/{pipeline}/{run}/run.json"
+def run_key(pipeline: str, run: str, path: str = "run.json") -> str:
+    return f"runs/{pipeline}/{run}/{path}"
 
 
 def introduce(store: Store, pipeline: str, run: str) -> None:
@@ -36,10 +36,10 @@ def introduce(store: Store, pipeline: str, run: str) -> None:
     text = os.environ.get(RUN_OF, "")
     if not text:
         return
-    told, estimates = json.loads(text), json.loads(os.environ.get(BUDGET) or "{}").get("seconds", {})
+    told = json.loads(text)
     record = RunRecord(
         run=run, pipeline=pipeline, recipe=told["recipe"], policy=told["policy"], status="running",
-        config=told["config"] | {"estimates": estimates}, started_at=utc_now(),
+        config=told["config"] | {"estimates": budget_here().seconds}, started_at=utc_now(),
     )  # fmt: skip
     with contextlib.suppress(AlreadyExists):
         store.create(run_key(pipeline, run), canonical_json(record).encode())

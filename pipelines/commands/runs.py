@@ -96,10 +96,13 @@ def cost(
 
 def _settled(store: Store, found: list[Run]) -> bool:
     """Whether Kubeflow Pipelines told how runs ended that nobody had followed. One that is away is one warning."""
+    going = [run.head for run in found if run.head.status == "running"]
+    if not going:
+        return False
     from pipelines import kfp_cluster
 
     try:
-        return kfp_cluster.settle(store, found)
+        return kfp_cluster.settle(store, going)
     except kfp_cluster.ClusterError as error:
         print(f"warning: what is called running may have ended: {error}", file=sys.stderr)
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.store.api import Store
+from components.store.status import run_key
 from components.telemetry import report as page
 from pipelines import runs
 from pipelines.estimate import spoken
@@ -67,5 +68,5 @@ def assemble(store: Store, run: runs.Run) -> page.Report:
 def publish(store: Store, run: runs.Run) -> Path:
     """Write the report to `.orrery/reports/<run>.html` here and to `runs/<pipeline>/<run>/report.html` in the store."""
     path = page.write(assemble(store, run), runs.home() / "reports" / f"{run.run}.html")
-    store.overwrite(runs.key(run.head.pipeline, run.run, "report.html"), path.read_bytes())
+    store.overwrite(run_key(run.head.pipeline, run.run, "report.html"), path.read_bytes())
     return path

@@ -6,27 +6,18 @@ Nothing runs here. Custom objects are held to their releases' schemas in tests/m
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from kubernetes.client.exceptions import ApiException
 
 from tests.engines.cluster import Cluster
-from tests.engines.go_tool import KUSTOMIZE, go_tool
-
-Document = dict[str, Any]
-ROOT = Path(__file__).resolve().parents[2]
+from tests.engines.manifests import Document, pod_templates, render
 
 
-@pytest.fixture(scope="module", params=["local", "production"])
+@pytest.fixture(scope="module", params=["overlays/local", "overlays/production"])
 def documents(request: pytest.FixtureRequest) -> list[Document]:
-    command = [str(go_tool(KUSTOMIZE)), "build", str(ROOT / "manifests" / "overlays" / request.param)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    return list(yaml.safe_load_all(done.stdout))
+    return render(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +73,7 @@ def test_their_pods_are_let_in_and_careless_ones_are_not(
 ) -> None:
     """Breaks if a pod were refused by Pod Security, which a controller tells nobody but in an event."""
     path = f"/api/v1/namespaces/{home}/pods"
-    templates = [t for document in documents for t in _templates(document)]
+    templates = [t for document in documents for t in pod_templates(document)]
     assert len(templates) >= 5
     for number, template in enumerate(templates):
         volumes = {volume["name"] for volume in template["spec"].get("volumes", ())}
@@ -99,11 +90,3 @@ def test_their_pods_are_let_in_and_careless_ones_are_not(
             pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, "containers": [careless]}}
             with pytest.raises(ApiException, match="violates PodSecurity"):
                 sent(cluster, "POST", path, pod)
-
-
-def _templates(document: Document) -> Iterator[Document]:
-    if document["kind"] == "ClusterTrainingRuntime":
-        for job in document["spec"]["template"]["spec"]["replicatedJobs"]:
-            yield job["template"]["spec"]["template"]
-    elif "template" in document.get("spec", {}):
-        yield document["spec"]["template"]

@@ -49,6 +49,11 @@ def orrery(capsys: pytest.CaptureFixture[str]) -> Orrery:
     return call
 
 
+def interrupted(*_: object) -> None:
+    """Ctrl-C, instead of following."""
+    raise KeyboardInterrupt
+
+
 def test_a_run_at_kfp_brings_its_report_back(
     kfp: Recorder, url: str, orrery: Orrery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,10 +85,6 @@ def test_who_stops_following_is_told_that_the_run_goes_on(
     kfp: Recorder, url: str, orrery: Orrery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Breaks if a person, told to start again, had two runs on the cluster."""
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(kfp_cluster, "_wait", interrupted)
     code, _, err = orrery("run", "episode_intake", "--cluster")
     assert (code, "goes on" in err, "orrery run episode_intake --follow runs-1" in err) == (130, True, True), err
@@ -96,7 +97,7 @@ def test_a_run_that_nobody_followed_is_settled_when_somebody_looks(
     """Breaks if a run of a schedule, or of KFP's own page, were called running for ever; one of this machine is left
     alone."""
     kfp.states = ["RUNNING"]
-    monkeypatch.setattr(kfp_cluster, "_wait", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(kfp_cluster, "_wait", interrupted)
     run = "runs-1"
     assert orrery("run", "episode_intake", "--cluster")[0] == 130
     store = open_store(url)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from components.store.api import Store
+from components.store.status import run_key
 from data_contracts.lineage import RunRecord
 from pipelines import runs
 
@@ -38,7 +39,7 @@ def test_a_run_of_another_machine_is_believed(place: Path, folder_store: Store) 
 def test_a_damaged_record_hides_no_other_run(place: Path, folder_store: Store) -> None:
     for run in ("one", "two"):
         record(folder_store, run)
-    damaged = Path(folder_store.url) / runs.key("ge_base", "two")
+    damaged = Path(folder_store.url) / run_key("ge_base", "two")
     damaged.chmod(0o644)
     damaged.write_text("{}")
     assert [run.run for run in runs.read_all(folder_store)] == ["one"]

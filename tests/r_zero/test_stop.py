@@ -11,6 +11,7 @@ import pytest
 from components.r_zero.config import SelectStageConfig, StopConfig
 from components.store.open import open_store
 from components.store.records import load_record
+from components.store.status import run_key
 from data_contracts.base import Contract
 from data_contracts.r_zero import Selection
 from pipelines import runner, runs
@@ -69,7 +70,7 @@ def test_after_a_fall_nothing_more_is_played_and_the_best_is_published(
     assert [i.name for i in selection.iterations] == ["first", "second"]
     assert selection.best == 0
     assert "5.0 points below iteration 1" in selection.stopped
-    report = store.read(runs.key("toy_r_zero", runs.find(store).run, "report.html")).decode()
+    report = store.read(run_key("toy_r_zero", runs.find(store).run, "report.html")).decode()
     assert "Stopped after iteration 2 of 4" in report
     assert selection.stopped in report
     assert store.read(f"{chosen.prefix}/weights.txt") == b"1", "the first iteration's model, not the last one's"
